@@ -1,0 +1,166 @@
+"""The `bnnkit` command: the list of commands, the global flags, and the boundary where errors become exit codes.
+
+A command is one module in `bnnkit_cli.commands` and one name in `COMMANDS`. Command modules import torch, and every
+bnnkit module that does, inside their functions, so that `--help` stays fast.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from bnnkit.errors import BnnkitError, InterruptedRunError, UsageError
+from bnnkit_cli import output
+
+COMMANDS = ("train", "eval", "bench", "data", "models", "recipes", "doctor")
+
+GLOBAL_FLAGS = ("--version", "--quiet", "-q", "--verbose", "-v", "-vv")
+EPILOG = "--quiet, -v, -vv and --version may also be given here."
+EXIT_ENVIRONMENT = 3
+EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+# Typer carries click's exceptions either from click itself or from a private copy, depending on its release; this
+# is the usage error of whichever it is.
+ParseError: type[Exception] = typer.BadParameter.__mro__[1]
+
+
+class CommandGroup(TyperGroup):
+    """A group of commands that answers an unknown name with the one that was probably meant."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that `args` begins with, or raise `UsageError` with the nearest name."""
+        name = args[0]
+        if not name.startswith("-") and name not in self.commands:
+            near = difflib.get_close_matches(name, self.commands, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"commands: {', '.join(self.commands)}"
+            raise UsageError(f"{ctx.command_path}: unknown command '{name}'", hint=hint)
+        return super().resolve_command(ctx, args)
+
+
+def build_app() -> typer.Typer:
+    """Return the typer application with every command in it."""
+    app = typer.Typer(
+        name="bnnkit", cls=CommandGroup, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+    )
+    app.callback()(_global_flags)
+    for name in COMMANDS:
+        if importlib.util.find_spec(f"bnnkit_cli.commands.{name}") is None:
+            continue
+        module = importlib.import_module(f"bnnkit_cli.commands.{name}")
+        if hasattr(module, "app"):
+            app.add_typer(module.app, name=name, cls=CommandGroup, no_args_is_help=False, epilog=EPILOG)
+        else:
+            app.command(name, epilog=EPILOG)(getattr(module, name))
+    return app
+
+
+def _global_flags(
+    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="Print results and errors only."),
+    verbose: int = typer.Option(
+        0,
+        "--verbose",
+        "-v",
+        count=True,
+        show_default=False,
+        help="Say more; -vv also shows the tracebacks of expected errors.",
+    ),
+) -> None:
+    """Binary and low-bit neural networks for compute-in-memory chips, trained and evaluated through their ADCs."""
+    output.configure(quiet=quiet, verbosity=verbose)
+    if version:
+        import bnnkit
+
+        output.result_text(f"bnnkit {bnnkit.__version__}")
+        raise typer.Exit
+
+
+def global_flags_first(argv: Sequence[str]) -> list[str]:
+    """Move the global flags to the front, where typer looks for them; everything after `--` stays.
+
+    >>> global_flags_first(["train", "res20", "-v", "--", "-v"])
+    ['-v', 'train', 'res20', '--', '-v']
+    """
+    end = argv.index("--") if "--" in argv else len(argv)
+    ours = [word for word in argv[:end] if word in GLOBAL_FLAGS]
+    return ours + [word for word in argv[:end] if word not in GLOBAL_FLAGS] + list(argv[end:])
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command line and return its exit code; only bugs get out as exceptions."""
+    output.configure()
+    try:
+        command: Any = typer.main.get_command(build_app())
+        with command.make_context("bnnkit", global_flags_first(argv) or ["--help"]) as context:
+            command.invoke(context)
+        sys.stdout.flush()
+    except typer.Exit as done:
+        return done.exit_code
+    except InterruptedRunError as stop:
+        output.error(stop.message, hint=stop.hint, mark="interrupted", cause=stop)
+        return stop.exit_code
+    except BnnkitError as failure:
+        output.error(failure.message, hint=failure.hint, cause=failure)
+        return failure.exit_code
+    except ParseError as failure:
+        return _report_parse_error(failure)
+    except (KeyboardInterrupt, typer.Abort):
+        output.error("stopped before anything was saved", mark="interrupted")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader closed the pipe; without this the interpreter complains once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
+    except OSError as failure:
+        if failure.errno not in DISK_FULL + NOT_WRITABLE:
+            raise
+        return _report_storage_error(failure)
+    return 0
+
+
+def _report_parse_error(failure: Any) -> int:
+    path = failure.ctx.command_path if failure.ctx is not None else "bnnkit"
+    hint = f"{path} --help"
+    option = getattr(failure, "option_name", None)
+    possible = getattr(failure, "possibilities", None)
+    message = failure.format_message().rstrip(".")
+    if possible is not None or message.startswith("No such option"):
+        message = f"unknown option '{option}'"
+        near = difflib.get_close_matches(option, possible or (), n=1, cutoff=0.0)
+        hint = f"did you mean '{near[0]}'?" if near else hint
+    elif message.startswith("Missing command"):
+        message = "a command is missing"
+        hint = f"commands: {', '.join(failure.ctx.command.commands)}"
+    output.error(f"{path}: {message[:1].lower()}{message[1:]}", hint=hint, cause=failure)
+    return int(failure.exit_code)
+
+
+def _report_storage_error(failure: OSError) -> int:
+    where = failure.filename or "the output"
+    if failure.errno in DISK_FULL:
+        output.error(f"{where}: the disk is full; the file was not written", hint="free some space (df -h shows it)")
+    else:
+        output.error(f"{where}: {failure.strerror}; it must be accessible", hint=f"ls -ld {where}")
+    return EXIT_ENVIRONMENT
+
+
+def run() -> NoReturn:
+    """Entry point of the `bnnkit` script."""
+    sys.exit(main(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    run()
