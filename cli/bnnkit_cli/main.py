@@ -13,7 +13,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -67,25 +67,32 @@ def build_app() -> typer.Typer:
     return app
 
 
-def _global_flags(
-    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
-    quiet: bool = typer.Option(False, "--quiet", "-q", help="Print results and errors only."),
-    verbose: int = typer.Option(
-        0,
-        "--verbose",
-        "-v",
-        count=True,
-        show_default=False,
-        help="Say more; -vv also shows the tracebacks of expected errors.",
-    ),
-) -> None:
-    """Binary and low-bit neural networks for compute-in-memory chips, trained and evaluated through their ADCs."""
-    output.configure(quiet=quiet, verbosity=verbose)
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         import bnnkit
 
         output.result_text(f"bnnkit {bnnkit.__version__}")
         raise typer.Exit
+
+
+def _global_flags(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")] = False,
+    verbose: Annotated[
+        int,
+        typer.Option(
+            "--verbose",
+            "-v",
+            count=True,
+            show_default=False,
+            help="Say more; -vv also shows the tracebacks of expected errors.",
+        ),
+    ] = 0,
+) -> None:
+    """Binary and low-bit neural networks for compute-in-memory chips, trained and evaluated through their ADCs."""
+    output.configure(quiet=quiet, verbosity=verbose)
 
 
 def global_flags_first(argv: Sequence[str]) -> list[str]:
@@ -104,11 +111,9 @@ def main(argv: Sequence[str]) -> int:
     output.configure()
     try:
         command: Any = typer.main.get_command(build_app())
-        with command.make_context("bnnkit", global_flags_first(argv) or ["--help"]) as context:
-            command.invoke(context)
+        code = _invoke(command, global_flags_first(argv) or ["--help"])
         sys.stdout.flush()
-    except typer.Exit as done:
-        return done.exit_code
+        return code
     except InterruptedRunError as stop:
         output.error(stop.message, hint=stop.hint, mark="interrupted", cause=stop)
         return stop.exit_code
@@ -118,7 +123,7 @@ def main(argv: Sequence[str]) -> int:
     except ParseError as failure:
         return _report_parse_error(failure)
     except (KeyboardInterrupt, typer.Abort):
-        output.error("stopped before anything was saved", mark="interrupted")
+        output.error("stopped by the keyboard", mark="interrupted")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader closed the pipe; without this the interpreter complains once more when it flushes at exit.
@@ -128,6 +133,14 @@ def main(argv: Sequence[str]) -> int:
         if failure.errno not in DISK_FULL + NOT_WRITABLE:
             raise
         return _report_storage_error(failure)
+
+
+def _invoke(command: Any, arguments: list[str]) -> int:
+    try:
+        with command.make_context("bnnkit", arguments) as context:
+            command.invoke(context)
+    except typer.Exit as done:
+        return done.exit_code
     return 0
 
 

@@ -64,18 +64,21 @@ def result_table(
     for row in rows:
         if len(row) != len(columns):
             raise ValueError(f"row {row!r} has {len(row)} cells, the table has {len(columns)} columns")
-    table = Table(
-        title=None if title is None else Text(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD
-    )
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for index, column in enumerate(columns):
         numeric = all(_is_number(row[index]) for row in rows)
         table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
     console = _console(sys.stdout)
-    console.print(table)
+    if title is not None:
+        console.print(Text(title, style="bold"), soft_wrap=True)
+    with console.capture() as drawn:
+        console.print(table)
+    for line in drawn.get().splitlines():
+        result_text(line.rstrip())
     for note in notes:
-        console.print(Text(note), soft_wrap=True)
+        result_text(note)
 
 
 def result_text(text: str) -> None:
