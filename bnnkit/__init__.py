@@ -1,0 +1,34 @@
+"""bnnkit: binary and low-bit neural networks for compute-in-memory chips.
+
+    import bnnkit
+
+    model = bnnkit.create_model("res20", ao_bit=1, w_bit=1, adc_bit=1)
+    model = bnnkit.load("runs/train/latest/best-val.safetensors")
+
+Submodules and torch are loaded on first use, so `import bnnkit` is cheap.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bnnkit import cim, data, importers, nn, ops, reference
+    from bnnkit.checkpoint import load
+    from bnnkit.models import create_model
+
+__version__ = "0.1.0"
+
+__all__ = ["__version__", "cim", "create_model", "data", "importers", "load", "nn", "ops", "reference"]
+
+_MODULES = ("cim", "data", "importers", "nn", "ops", "reference")
+_FUNCTIONS = {"create_model": "bnnkit.models", "load": "bnnkit.checkpoint"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"bnnkit.{name}")
+    if name in _FUNCTIONS:
+        return getattr(importlib.import_module(_FUNCTIONS[name]), name)
+    raise AttributeError(f"module 'bnnkit' has no attribute '{name}'")

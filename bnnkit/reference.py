@@ -1,0 +1,255 @@
+"""The specification: every operation on plain tensors, slow and short.
+
+Nothing here is packed, blocked or fused, and nothing here imports a kernel; every kernel is tested against these
+functions. Partial sums are formed in double precision and rounded once to float32 before the converter sees them,
+so a multi-bit layer (whose values are n/3, n/7, n/15) falls on the same side of a threshold as exact integer
+arithmetic does. Paper of the definitions: BNN-IGA, "impulse gradient approximation" (origin hpic-lab/BNN_IGA).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Protocol, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+VALUE_SIGMA = {1: 0.05, 1.5: 0.02, 2: 0.05, 3: 0.05, 4: 0.05}
+"""Width of the impulse gradient of a value quantizer, in units of the value."""
+
+TERNARY_THRESHOLD = 0.2
+
+
+class Curve(Protocol):
+    """What the layers need of a converter: partial sums in, converted partial sums out (differentiable)."""
+
+    def __call__(self, ps: Tensor) -> Tensor: ...
+
+
+class _Slope(torch.autograd.Function):
+    """Give `value` as the result and `slope` as its derivative with respect to `x`."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, value: Tensor, slope: Tensor) -> Tensor:
+        ctx.save_for_backward(slope)
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        (slope,) = ctx.saved_tensors
+        return grad_outputs[0] * slope, None, None
+
+
+def with_slope(x: Tensor, value: Tensor, slope: Tensor) -> Tensor:
+    """Return `value`; in the backward pass the gradient that reaches `x` is the incoming one times `slope`."""
+    return cast(Tensor, _Slope.apply(x, value, slope))  # type: ignore[no-untyped-call]
+
+
+def levels_of(bits: float) -> int:
+    """Return the number of values a quantizer of `bits` bits has: 2^bits, and 3 for 1.5 bits."""
+    return 3 if bits == 1.5 else 2 ** int(bits)
+
+
+def floor_code(x: Tensor, bits: int, lo: float, hi: float) -> Tensor:
+    """Return floor((x + D/2 - lo) / D) with D = (hi - lo) / (2^bits - 1), limited to 0 .. 2^bits - 1, as float32.
+
+    The division is torch's floor division (an exact floor of the float32 quotient), as in the origin's code:
+    rounding the quotient first would move single inputs that lie on a threshold to the other side.
+    """
+    step = (hi - lo) / (2**bits - 1)
+    code = torch.div(x.float() + step / 2 - lo, step, rounding_mode="floor")
+    return code.clamp(0, 2**bits - 1)
+
+
+def value_code(x: Tensor, bits: float) -> Tensor:
+    """Return the level index 0 .. levels-1 (float32) of each value of `x`; 1, 1.5, 2, 3 or 4 bits.
+
+    >>> value_code(torch.tensor([-1.0, -0.1, 0.0, 0.2, 1.0]), 1.5)
+    tensor([0., 1., 1., 2., 2.])
+    """
+    x = x.float()
+    if bits == 1:
+        return (x > 0).float()
+    if bits == 1.5:
+        return 1 + (x >= TERNARY_THRESHOLD).float() - (x <= -TERNARY_THRESHOLD).float()
+    return floor_code(x, int(bits), -1.0, 1.0)
+
+
+def gaussian(distance: Tensor, sigma: float) -> Tensor:
+    """Return the normal density of width `sigma` at `distance` from its centre."""
+    return torch.exp(-(distance**2) / (2 * sigma * sigma)) / (sigma * math.sqrt(2 * math.pi))
+
+
+def impulse_gradient(x: Tensor, step: float, sigma: float) -> Tensor:
+    """Return step * N(distance of x to the nearest multiple of step; sigma): the IGA derivative of a staircase."""
+    x = x.float()
+    return step * gaussian(torch.remainder(x + step / 2, step) - step / 2, sigma)
+
+
+def value_gradient(x: Tensor, bits: float, sigma: float | None = None) -> Tensor:
+    """Return the IGA derivative of the value quantizer at `x`, float32, `sigma` in units of the value."""
+    width = VALUE_SIGMA[bits] if sigma is None else sigma
+    if bits == 1.5:
+        return gaussian(x.float() - TERNARY_THRESHOLD, width) + gaussian(x.float() + TERNARY_THRESHOLD, width)
+    return impulse_gradient(x, 2 / (2 ** int(bits) - 1), width)
+
+
+def quantize(
+    x: Tensor, bits: float, *, gradient: str = "ste", sigma: float | None = None, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Quantize values in [-1, 1] to (2*code - (levels-1)) / (levels-1); 5 bits and more return `x` itself.
+
+    Args:
+        x: any shape, float; values outside [-1, 1] saturate.
+        bits: 1, 1.5, 2, 3, 4; 5 or more is the identity.
+        gradient: "ste" (identity) or "iga".
+        sigma: width of the impulses; None takes `VALUE_SIGMA`.
+        dtype: float64 keeps n/3, n/7 and n/15 exact enough for a layer to reproduce integer arithmetic.
+
+    >>> quantize(torch.tensor([-0.3, 0.0, 0.3]), 1)
+    tensor([-1., -1.,  1.])
+    """
+    if bits >= 5:
+        return x.to(dtype)
+    top = levels_of(bits) - 1
+    value = (2 * value_code(x, bits).to(dtype) - top) / top
+    slope = torch.ones_like(x) if gradient == "ste" else value_gradient(x, bits, sigma)
+    return with_slope(x, value, slope.to(x.dtype))
+
+
+def adc_code(ps: Tensor, bits: int, rows: int) -> Tensor:
+    """Return the output code of a 1- to 4-bit converter of full scale +-rows at each partial sum, float32."""
+    return (ps.float() > 0).float() if bits == 1 else floor_code(ps, bits, -float(rows), float(rows))
+
+
+def adc_gradient(ps: Tensor, bits: int, rows: int, sigma: float) -> Tensor:
+    """Return the impulse gradient d adc / d ps; `sigma` in units of the partial sum."""
+    return impulse_gradient(ps, 2 * rows / (2**bits - 1), sigma)
+
+
+def adc(ps: Tensor, bits: int, rows: int, sigma: float | None = None) -> Tensor:
+    """Convert partial sums: -R + D*code, D = 2R/(2^bits - 1); 1 bit is a sense amplifier with 0 -> -R.
+
+    5 bits and more return `ps`. With `sigma` the gradient is the impulse one, without it straight-through.
+
+    >>> adc(torch.tensor([-3.0, 0.0, 3.0]), 1, 128)
+    tensor([-128., -128.,  128.])
+    """
+    if bits >= 5:
+        return ps
+    step = 2 * rows / (2**bits - 1)
+    value = (adc_code(ps, bits, rows) * step - rows).to(ps.dtype)
+    slope = torch.ones_like(ps) if sigma is None else adc_gradient(ps, bits, rows, sigma).to(ps.dtype)
+    return with_slope(ps, value, slope)
+
+
+def convolve(x: Tensor, w: Tensor, stride: int, padding: int, dilation: int, groups: int) -> Tensor:
+    """Return the plain convolution in double precision; padding taps contribute 0."""
+    return F.conv2d(x.double(), w.double(), None, stride, padding, dilation, groups)
+
+
+def array_slices(
+    channels: int, kernel_h: int, kernel_w: int, mapping: str, rows: int, channels_per_array: int | None
+) -> list[tuple[slice, slice, slice]]:
+    """List what each array holds as (channels of one group, kernel rows, kernel columns).
+
+    "channel": floor(rows / (kernel_h*kernel_w)) input channels with all their taps, the remainder last.
+    "tap": for every tap, chunks of at most `rows` input channels.
+
+    >>> array_slices(17, 3, 3, "channel", 128, None)[1]
+    (slice(14, 17, None), slice(0, 3, None), slice(0, 3, None))
+    """
+    if mapping == "channel":
+        size = channels_per_array or rows // (kernel_h * kernel_w)
+        everything = (slice(0, kernel_h), slice(0, kernel_w))
+        return [(slice(c, min(c + size, channels)), *everything) for c in range(0, channels, size)]
+    taps = [(slice(i, i + 1), slice(j, j + 1)) for i in range(kernel_h) for j in range(kernel_w)]
+    return [(slice(c, min(c + rows, channels)), *tap) for tap in taps for c in range(0, channels, rows)]
+
+
+def adc_conv2d(
+    x_q: Tensor,
+    w_q: Tensor,
+    bias: Tensor | None,
+    stride: int,
+    padding: int,
+    dilation: int,
+    groups: int,
+    mapping: str,
+    rows: int,
+    channels_per_array: int | None,
+    curve: Curve | Callable[[Tensor], Tensor],
+) -> Tensor:
+    """Convolve array by array, pass each array's partial sum through `curve`, and add up: the meaning of a CIM layer.
+
+        y = bias + sum over arrays s of curve(conv(x_q[s], w_q[s]))
+
+    Args:
+        x_q: [N, C, H, W] quantized activations (float64 from `quantize(..., dtype=float64)` for multi-bit exactness).
+        w_q: [M, C/groups, kh, kw] quantized weights.
+        bias: [M] or None, full precision.
+        mapping, rows, channels_per_array: which inputs share an array, see `array_slices`.
+        curve: maps float32 partial sums to float32 converted values, differentiable.
+
+    Returns:
+        [N, M, H', W'] float32, differentiable in x_q, w_q and bias.
+    """
+    per_group, kernel_h, kernel_w = w_q.shape[1:]
+    x_groups = x_q.reshape(len(x_q), groups, per_group, *x_q.shape[2:])
+    total: Tensor | None = None
+    for channels, tap_rows, tap_cols in array_slices(per_group, kernel_h, kernel_w, mapping, rows, channels_per_array):
+        held = torch.zeros_like(w_q[:, channels])
+        held[:, :, tap_rows, tap_cols] = w_q[:, channels, tap_rows, tap_cols]
+        inputs = x_groups[:, :, channels].flatten(1, 2)
+        converted = curve(convolve(inputs, held, stride, padding, dilation, groups).float()).double()
+        total = converted if total is None else total + converted
+    assert total is not None
+    if bias is not None:
+        total = total + bias.double().view(1, -1, 1, 1)
+    return total.float()
+
+
+def adc_gemm(
+    x_q: Tensor, w_q: Tensor, bias: Tensor | None, rows: int, curve: Curve | Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Multiply [M, K] by [N, K] transposed with `rows` inputs per array: a 1x1 convolution of one pixel. [M, N]."""
+    image, kernel = x_q[:, :, None, None], w_q[:, :, None, None]
+    return adc_conv2d(image, kernel, bias, 1, 0, 1, 1, "channel", rows, None, curve).flatten(1)
+
+
+def xnor_gemm(x: Tensor, w: Tensor) -> Tensor:
+    """Return the int32 product [M, N] of sign values: x [M, K] and w [N, K] are compared against 0 (0 -> -1)."""
+    signs = [2 * (t > 0).long() - 1 for t in (x, w)]
+    return (signs[0] @ signs[1].T).int()
+
+
+def pack_bits(values: Tensor) -> Tensor:
+    """Pack rows of 0/1 (or of +-1) values: value i is bit i%8 of byte i//8, rows padded to 8-byte words with 0.
+
+    >>> pack_bits(torch.tensor([[1, 0, 0, 1]]))[0, 0].item()
+    9
+    """
+    bits = (values > 0).cpu().numpy().astype(np.uint8)
+    words = -(-bits.shape[-1] // 64)
+    padded = np.zeros((*bits.shape[:-1], 64 * words), np.uint8)
+    padded[..., : bits.shape[-1]] = bits
+    return torch.from_numpy(np.packbits(padded, axis=-1, bitorder="little"))
+
+
+def slice_weights(w: Tensor, bits: int, cell_bit: int) -> Tensor:
+    """Cut integers 0 .. 2^bits-1 into slices of `cell_bit` bits, least significant first: [slices, ...] uint8.
+
+    >>> slice_weights(torch.tensor([7, 8]), 4, 1).tolist()
+    [[1, 0], [1, 0], [1, 0], [0, 1]]
+    """
+    mask = 2**cell_bit - 1
+    return torch.stack([(w.long() >> shift) & mask for shift in range(0, bits, cell_bit)]).to(torch.uint8)
+
+
+def merge_slices(slices: Tensor, cell_bit: int) -> Tensor:
+    """Undo `slice_weights`: int32 tensor of the shape of one slice."""
+    weights = [slices[c].int() << (cell_bit * c) for c in range(len(slices))]
+    return torch.stack(weights).sum(0, dtype=torch.int32)
