@@ -105,17 +105,21 @@ class Adc:
         self.scale: float = curve.scale
         self.offset: float = curve.offset
 
-    def thresholds(self, unit: int = 1) -> Tensor:
+    def thresholds(self, unit: int = 1, reach: int = 0) -> Tensor:
         """Return int32 [L-1]: an integer partial sum n (= unit * ps) has code #{j : n >= thresholds[j]}.
 
         Found by evaluating the float32 curve on every integer in -rows*unit .. rows*unit, hence exact. A threshold
-        that no partial sum reaches is rows*unit + 1. The tensor is cached: do not write to it.
+        that no partial sum reaches is rows*unit + 1. `reach` stands for rows where an array holds more rows than the
+        converter's full scale (`channels_per_array` allows it). The tensor is cached: do not write to it.
         """
-        return _integer_thresholds(self.curve, self.rows, unit)
+        return _integer_thresholds(self.curve, max(self.rows, reach), unit)
 
-    def gradient_table(self, unit: int = 1) -> Tensor:
-        """Return float32 [2*rows*unit + 1]: d converted / d ps at n = i - rows*unit (cached: do not write to it)."""
-        return _gradient_table(self.curve, self.rows, unit, self.sigma, self.gradient)
+    def gradient_table(self, unit: int = 1, reach: int = 0) -> Tensor:
+        """Return float32 [2*rows*unit + 1]: d converted / d ps at n = i - rows*unit (cached: do not write to it).
+
+        `reach` as in `thresholds`.
+        """
+        return _gradient_table(self.curve, self.rows, max(self.rows, reach), unit, self.sigma, self.gradient)
 
     def slope(self, ps: Tensor) -> Tensor:
         """Return d converted / d ps at each partial sum, float32."""
@@ -141,8 +145,8 @@ def make_adc(
     return None if width == "fp" else Adc(width, rows, sigma, gradient)
 
 
-def _every_partial_sum(rows: int, unit: int) -> Tensor:
-    return torch.arange(-rows * unit, rows * unit + 1).float() / unit
+def _every_partial_sum(reach: int, unit: int) -> Tensor:
+    return torch.arange(-reach * unit, reach * unit + 1).float() / unit
 
 
 def _slope(curve: Curve, ps: Tensor, rows: int, sigma: float, gradient: AdcGradient) -> Tensor:
@@ -150,15 +154,15 @@ def _slope(curve: Curve, ps: Tensor, rows: int, sigma: float, gradient: AdcGradi
 
 
 @cache
-def _integer_thresholds(curve: Curve, rows: int, unit: int) -> Tensor:
-    codes = curve.code(_every_partial_sum(rows, unit))
+def _integer_thresholds(curve: Curve, reach: int, unit: int) -> Tensor:
+    codes = curve.code(_every_partial_sum(reach, unit))
     reached = torch.searchsorted(codes, torch.arange(1, len(curve.levels)))
-    return (reached - rows * unit).int()
+    return (reached - reach * unit).int()
 
 
 @cache
-def _gradient_table(curve: Curve, rows: int, unit: int, sigma: float, gradient: AdcGradient) -> Tensor:
-    return _slope(curve, _every_partial_sum(rows, unit), rows, sigma, gradient)
+def _gradient_table(curve: Curve, rows: int, reach: int, unit: int, sigma: float, gradient: AdcGradient) -> Tensor:
+    return _slope(curve, _every_partial_sum(reach, unit), rows, sigma, gradient)
 
 
 __all__ = ["CURVES", "DEFAULT_SIGMA", "Adc", "AdcBits", "make_adc", "parse_adc_bits"]
