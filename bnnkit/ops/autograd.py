@@ -1,0 +1,172 @@
+"""What torch must know about the ops besides their kernels: output shapes without data (fake), and gradients.
+
+`x` and `w` of the convolutions are the tensors their bits were packed from. The kernels do not read them and autograd
+does not keep them: the gradient flows to them, computed from the bits alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_Ints = Sequence[int]
+
+
+def _words(bits: int) -> int:
+    return -(-bits // 64)
+
+
+def _conv_size(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
+    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+
+
+@torch.library.register_fake("bnnkit::pack_pixels")
+def _(
+    x: Tensor,
+    thresholds: Sequence[float],
+    strict: bool,
+    planes: int,
+    thermometer: bool,
+    groups: int,
+    channels_per_array: int,
+) -> Tensor:
+    chunks = -(-(x.shape[1] // groups) // channels_per_array)
+    row = groups * chunks * _words(channels_per_array) * 8
+    return x.new_empty((planes, x.shape[0], *x.shape[2:], row), dtype=torch.uint8)
+
+
+@torch.library.register_fake("bnnkit::pack_kernels")
+def _(
+    w: Tensor,
+    thresholds: Sequence[float],
+    strict: bool,
+    planes: int,
+    thermometer: bool,
+    channels_per_array: int,
+    tap: bool,
+) -> Tensor:
+    taps = w.shape[2] * w.shape[3] if w.dim() == 4 else 1
+    chunks = -(-w.shape[1] // channels_per_array)
+    words = taps * chunks * _words(channels_per_array) if tap else chunks * _words(taps * channels_per_array)
+    return w.new_empty((planes, w.shape[0], words * 8), dtype=torch.uint8)
+
+
+def _fake_output(
+    x_bits: Tensor, w_bits: Tensor, kernel: _Ints, stride: _Ints, padding: _Ints, dilation: _Ints
+) -> Tensor:
+    size = [_conv_size(x_bits.shape[2 + i], kernel[i], stride[i], padding[i], dilation[i]) for i in range(2)]
+    return x_bits.new_empty((x_bits.shape[1], w_bits.shape[1], *size), dtype=torch.float32)
+
+
+@torch.library.register_fake("bnnkit::xnor_conv2d")
+def _(
+    x_bits: Tensor,
+    w_bits: Tensor,
+    x: Tensor | None,
+    w: Tensor | None,
+    bias: Tensor | None,
+    channels: int,
+    kernel: _Ints,
+    stride: _Ints,
+    padding: _Ints,
+    dilation: _Ints,
+    groups: int,
+) -> Tensor:
+    return _fake_output(x_bits, w_bits, kernel, stride, padding, dilation)
+
+
+@torch.library.register_fake("bnnkit::adc_conv2d")
+def _(
+    x_bits: Tensor,
+    w_bits: Tensor,
+    x: Tensor | None,
+    w: Tensor | None,
+    bias: Tensor | None,
+    thresholds: Tensor,
+    levels: Tensor,
+    slopes: Tensor,
+    scale: float,
+    offset: float,
+    x_unit: float,
+    w_unit: float,
+    x_thermometer: bool,
+    w_thermometer: bool,
+    channels: int,
+    kernel: _Ints,
+    stride: _Ints,
+    padding: _Ints,
+    dilation: _Ints,
+    groups: int,
+    channels_per_array: int,
+    tap: bool,
+) -> Tensor:
+    return _fake_output(x_bits, w_bits, kernel, stride, padding, dilation)
+
+
+@torch.library.register_fake("bnnkit::adc_conv2d_backward")
+def _(
+    gy: Tensor,
+    x_bits: Tensor,
+    w_bits: Tensor,
+    slopes: Tensor | None,
+    x_unit: float,
+    w_unit: float,
+    x_thermometer: bool,
+    w_thermometer: bool,
+    channels: int,
+    kernel: _Ints,
+    stride: _Ints,
+    padding: _Ints,
+    dilation: _Ints,
+    groups: int,
+    channels_per_array: int,
+    tap: bool,
+) -> list[Tensor]:
+    gx = gy.new_empty((x_bits.shape[1], channels, x_bits.shape[2], x_bits.shape[3]))
+    return [gx, gy.new_empty((w_bits.shape[1], channels // groups, kernel[0], kernel[1]))]
+
+
+@torch.library.register_fake("bnnkit::slice_weights")
+def _(w: Tensor, bits: int, cell_bit: int) -> Tensor:
+    return w.new_empty((-(-bits // cell_bit), *w.shape), dtype=torch.uint8)
+
+
+@torch.library.register_fake("bnnkit::merge_slices")
+def _(slices: Tensor, cell_bit: int) -> Tensor:
+    return slices.new_empty(slices.shape[1:], dtype=torch.int32)
+
+
+def _keep_xnor(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x_bits, w_bits, _, _, bias, channels, *geometry, groups = inputs
+    ctx.save_for_backward(x_bits, w_bits)
+    ctx.has_bias = bias is not None
+    ctx.arguments = (1.0, 1.0, False, False, channels, *geometry, groups, channels // groups, False)
+
+
+def _keep_adc(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x_bits, w_bits, _, _, bias, _, _, slopes, _, _, *rest = inputs
+    ctx.save_for_backward(x_bits, w_bits, slopes)
+    ctx.has_bias = bias is not None
+    ctx.arguments = tuple(rest)
+
+
+def _gradients(ctx: Any, gy: Tensor, slopes: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    x_bits, w_bits = ctx.saved_tensors[:2]
+    gy = gy.contiguous()
+    gx, gw = torch.ops.bnnkit.adc_conv2d_backward(gy, x_bits, w_bits, slopes, *ctx.arguments)
+    return gx, gw, gy.sum((0, 2, 3)) if ctx.has_bias else None
+
+
+def _xnor_backward(ctx: Any, gy: Tensor) -> tuple[Tensor | None, ...]:
+    return None, None, *_gradients(ctx, gy, None), *[None] * 6
+
+
+def _adc_backward(ctx: Any, gy: Tensor) -> tuple[Tensor | None, ...]:
+    return None, None, *_gradients(ctx, gy, ctx.saved_tensors[2]), *[None] * 17
+
+
+torch.library.register_autograd("bnnkit::xnor_conv2d", _xnor_backward, setup_context=_keep_xnor)
+torch.library.register_autograd("bnnkit::adc_conv2d", _adc_backward, setup_context=_keep_adc)

@@ -1,0 +1,83 @@
+"""Loading the compiled extension, and choosing which instruction set its kernels use."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import torch
+
+from bnnkit.errors import MissingError, UsageError
+
+
+@cache
+def load() -> ModuleType:
+    """Load `bnnkit._C` and the tensor ops beside it; return `_C`.
+
+    Raises:
+        MissingError: when the package was installed without its compiled part, or that part does not load here.
+    """
+    hint = "build it: pip install --no-build-isolation -e .   (or: make setup)"
+    spec = importlib.util.find_spec("bnnkit._C")
+    if spec is None or spec.origin is None:
+        raise MissingError("extension: the compiled kernels (bnnkit._C) are not installed", hint=hint)
+    try:
+        module = importlib.import_module("bnnkit._C")
+        torch.ops.load_library(str(Path(spec.origin).with_name("_ops.so")))
+    except (ImportError, OSError) as error:
+        raise MissingError(f"extension: the compiled kernels do not load: {error}", hint=hint) from error
+    importlib.import_module("bnnkit.ops.autograd")
+    return module
+
+
+def variants() -> list[str]:
+    """Return the kernel variants of this build, from the lowest to the highest."""
+    return list(load().variants())
+
+
+def usable_variants() -> list[str]:
+    """Return the kernel variants that this processor can execute, from the lowest to the highest."""
+    return list(load().usable_variants())
+
+
+def cpu_features() -> dict[str, bool]:
+    """Return which instruction-set levels this processor has."""
+    return dict(load().cpu_features())
+
+
+def force_variant(name: str | None) -> None:
+    """Limit every kernel to variants up to `name` ("reference", "avx2", "avx512", "amx"); None lifts the limit.
+
+    A kernel without that very variant uses its next lower one; `last_variant` tells.
+
+    Raises:
+        UsageError: for an unknown name or one that this processor cannot execute. Never falls back silently.
+    """
+    try:
+        load().force_variant(name)
+    except ValueError as error:
+        raise UsageError(str(error), hint=f"usable here: {', '.join(usable_variants())}") from error
+
+
+@contextmanager
+def variant(name: str) -> Iterator[None]:
+    """Run the enclosed calls with kernels limited to `name`; afterwards the limit is lifted.
+
+    >>> with variant("reference"):
+    ...     pass
+    """
+    force_variant(name)
+    try:
+        yield
+    finally:
+        force_variant(None)
+
+
+def last_variant(kernel: str) -> str:
+    """Return the variant that the latest call of a kernel (pack, xnor, adc, adc_backward, bitplane) ran, or ""."""
+    return str(load().last_variant(kernel))

@@ -1,0 +1,35 @@
+// Four 64-bit lanes; the population count looks up nibbles and sums the bytes of each lane. Included inside an AVX2 region.
+#pragma once
+
+namespace bnnkit {
+namespace {
+
+struct Lanes {
+    using Vector = __m256i;
+    static constexpr int kLanes = 4;
+    static Vector zero() { return _mm256_setzero_si256(); }
+    static Vector load(const uint64_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+    static Vector broadcast(uint64_t v) { return _mm256_set1_epi64x(static_cast<long long>(v)); }
+    static Vector add(Vector a, Vector b) { return _mm256_add_epi64(a, b); }
+    static Vector sub(Vector a, Vector b) { return _mm256_sub_epi64(a, b); }
+    static Vector shift_left(Vector a, int bits) { return _mm256_sll_epi64(a, _mm_cvtsi32_si128(bits)); }
+    static Vector count(Vector v) {
+        const __m256i nibble = _mm256_set1_epi8(15);
+        const __m256i ones = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4,  //
+                                              0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
+        const __m256i low = _mm256_shuffle_epi8(ones, _mm256_and_si256(v, nibble));
+        const __m256i high = _mm256_shuffle_epi8(ones, _mm256_and_si256(_mm256_srli_epi16(v, 4), nibble));
+        return _mm256_sad_epu8(_mm256_add_epi8(low, high), _mm256_setzero_si256());
+    }
+    static Vector differing(Vector a, Vector b) { return count(_mm256_xor_si256(a, b)); }
+    static Vector differing(Vector a, Vector b, Vector mask) { return count(_mm256_and_si256(_mm256_xor_si256(a, b), mask)); }
+    // Signed product of the low halves; sums of levels fit int32.
+    static Vector multiply_low32(Vector a, Vector b) { return _mm256_mul_epi32(a, b); }
+    static void store_int32(int32_t* p, Vector v) {
+        const __m256i even = _mm256_permutevar8x32_epi32(v, _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(even));
+    }
+};
+
+}  // namespace
+}  // namespace bnnkit

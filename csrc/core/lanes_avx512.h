@@ -1,0 +1,26 @@
+// Eight 64-bit lanes with a population count per lane. Included inside an AVX-512 region.
+#pragma once
+
+namespace bnnkit {
+namespace {
+
+struct Lanes {
+    using Vector = __m512i;
+    static constexpr int kLanes = 8;
+    static Vector zero() { return _mm512_setzero_si512(); }
+    static Vector load(const uint64_t* p) { return _mm512_loadu_si512(p); }
+    static Vector broadcast(uint64_t v) { return _mm512_set1_epi64(static_cast<long long>(v)); }
+    static Vector add(Vector a, Vector b) { return _mm512_add_epi64(a, b); }
+    static Vector sub(Vector a, Vector b) { return _mm512_sub_epi64(a, b); }
+    static Vector shift_left(Vector a, int bits) { return _mm512_sll_epi64(a, _mm_cvtsi32_si128(bits)); }
+    static Vector differing(Vector a, Vector b) { return _mm512_popcnt_epi64(_mm512_xor_si512(a, b)); }
+    static Vector differing(Vector a, Vector b, Vector mask) {
+        return _mm512_popcnt_epi64(_mm512_ternarylogic_epi64(a, b, mask, 0x28));  // (a ^ b) & mask
+    }
+    // 32-bit results suffice: sums of levels fit int32.
+    static Vector multiply_low32(Vector a, Vector b) { return _mm512_mullo_epi64(a, b); }
+    static void store_int32(int32_t* p, Vector v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi64_epi32(v)); }
+};
+
+}  // namespace
+}  // namespace bnnkit

@@ -1,0 +1,82 @@
+#include "variant.h"
+
+#include <array>
+#include <atomic>
+#include <cstdlib>
+#include <stdexcept>
+
+#include "cpu.h"
+
+namespace bnnkit {
+namespace {
+
+constexpr std::array kKernels = {"pack", "xnor", "adc", "adc_backward", "bitplane"};
+constexpr std::array kIsas = {"reference", "avx2", "avx512", "amx"};
+constexpr int kUnset = -1;
+
+int isa_named(const std::string& name) {
+    for (size_t i = 0; i < kIsas.size(); ++i) {
+        if (name != kIsas[i]) continue;
+        if (usable(static_cast<Isa>(i))) return static_cast<int>(i);
+        throw std::invalid_argument("variant '" + name + "' cannot run on this processor");
+    }
+    throw std::invalid_argument("unknown variant '" + name + "'; known: reference, avx2, avx512, amx");
+}
+
+// Read once, at the first call, so that a wrong value is reported where a kernel is used.
+std::atomic<int>& ceiling() {
+    static std::atomic<int> value = [] {
+        const char* forced = std::getenv("BNNKIT_VARIANT");
+        return forced && *forced ? isa_named(forced) : kUnset;
+    }();
+    return value;
+}
+
+std::array<std::atomic<int>, kKernels.size()>& last() {
+    static std::array<std::atomic<int>, kKernels.size()> ran = {kUnset, kUnset, kUnset, kUnset, kUnset};
+    return ran;
+}
+
+}  // namespace
+
+const char* name_of(Kernel kernel) { return kKernels[static_cast<size_t>(kernel)]; }
+const char* name_of(Isa isa) { return kIsas[static_cast<size_t>(isa)]; }
+
+bool usable(Isa isa) {
+    switch (isa) {
+        case Isa::reference: return true;
+        case Isa::avx2: return cpu_features().avx2;
+        case Isa::avx512: return cpu_features().avx512;
+        case Isa::amx: return cpu_features().amx;
+    }
+    return false;
+}
+
+std::vector<std::string> known_variants() { return {kIsas.begin(), kIsas.end()}; }
+
+std::vector<std::string> usable_variants() {
+    std::vector<std::string> names;
+    for (size_t i = 0; i < kIsas.size(); ++i)
+        if (usable(static_cast<Isa>(i))) names.emplace_back(kIsas[i]);
+    return names;
+}
+
+void force_variant(const std::string& name) { ceiling() = name.empty() ? kUnset : isa_named(name); }
+
+std::string last_variant(const std::string& kernel) {
+    for (size_t i = 0; i < kKernels.size(); ++i) {
+        if (kernel != kKernels[i]) continue;
+        const int isa = last()[i];
+        return isa == kUnset ? "" : kIsas[static_cast<size_t>(isa)];
+    }
+    throw std::invalid_argument("unknown kernel '" + kernel + "'");
+}
+
+bool detail::allowed(Isa isa) {
+    const int limit = ceiling();
+    return usable(isa) && (limit == kUnset || static_cast<int>(isa) <= limit);
+}
+
+void detail::record(Kernel kernel, Isa isa) { last()[static_cast<size_t>(kernel)] = static_cast<int>(isa); }
+
+}  // namespace bnnkit

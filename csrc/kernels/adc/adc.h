@@ -1,0 +1,53 @@
+// adc: convolution whose reduction is cut into arrays, each array's partial sum passing through an analog-digital converter.
+//
+//   ps[s]  = sum over the rows of array s of x * w                      (integers; padded taps contribute 0)
+//   y      = offset * arrays + scale * sum over s of level[#{j: ps[s] >= threshold[j]}] + bias
+//
+// Partial sums live in registers and are never stored. The sum of integer levels is exact, whatever the variant, the number
+// of threads or the batch; y is computed from it in double and
+// rounded once, by the same operations in every variant.
+//
+// The backward pass recomputes the partial sums from the same bits:
+//   g[s]  = gy * slope(ps[s])         gx += g[s] * w[s]         gw[s] += x[s] * g[s]
+// in float32, in an order that does not depend on the number of threads.
+#pragma once
+
+#include "../../core/binary_conv.h"
+
+namespace bnnkit {
+
+constexpr int kMaxLevels = 65536;
+
+struct AdcArgs {
+    BinaryConv conv;
+    const int32_t* thresholds = nullptr;  // [levels - 1], ascending, in units of the integer partial sum
+    const int32_t* levels = nullptr;      // [level_count]
+    int level_count = 2;
+    double scale = 1, offset = 0;
+    const float* bias = nullptr;  // [out_channels], or none
+    float* y = nullptr;           // [batch][out_channels][out_height][out_width]
+};
+
+struct AdcBackwardArgs {
+    BinaryConv conv;
+    const float* slopes = nullptr;  // d level / d ps at ps = index - slope_bound, [2 * slope_bound + 1]
+    int64_t slope_bound = 0;
+    float x_unit = 1, w_unit = 1;  // value of one integer unit of x, of w
+    const float* gy = nullptr;     // [batch][out_channels][out_height][out_width]
+    float* gx = nullptr;           // [batch][channels][height][width]
+    float* gw = nullptr;           // [out_channels][group_channels][kernel_h][kernel_w]
+};
+
+void adc(const AdcArgs& args);
+void adc_backward(const AdcBackwardArgs& args);
+
+void adc_reference(const AdcArgs& args);
+void adc_avx2(const AdcArgs& args);
+void adc_avx512(const AdcArgs& args);
+void adc_amx(const AdcArgs& args);
+
+void adc_backward_reference(const AdcBackwardArgs& args);
+void adc_backward_avx2(const AdcBackwardArgs& args);
+void adc_backward_avx512(const AdcBackwardArgs& args);
+
+}  // namespace bnnkit

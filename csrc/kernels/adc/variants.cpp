@@ -1,0 +1,26 @@
+#include "../../core/variant.h"
+#include "adc.h"
+
+namespace bnnkit {
+
+void adc(const AdcArgs& args) {
+    static constexpr Variant<AdcArgs> variants[] = {
+#if defined(__x86_64__)
+        {Isa::avx512, adc_avx512},
+        {Isa::avx2, adc_avx2},
+#endif
+        {Isa::reference, adc_reference},
+    };
+    dispatch(Kernel::adc, variants, args);
+}
+
+void adc_backward(const AdcBackwardArgs& args) {
+    static constexpr Variant<AdcBackwardArgs> variants[] = {
+#if defined(__x86_64__)
+#endif
+        {Isa::reference, adc_backward_reference},
+    };
+    dispatch(Kernel::adc_backward, variants, args);
+}
+
+}  // namespace bnnkit

@@ -1,0 +1,109 @@
+// The vector algorithm of pack, shared by the instruction sets. Included inside an instruction-set region after a
+// definition of `Lanes`: count, Mask passes(const float*, threshold, strict), nan(const float*), or_bit(accumulator, mask, bit).
+//
+// Thresholds ascend, so their masks are nested and bit p of the code is the parity of the masks at multiples of 2^p:
+// no code is ever formed.
+
+namespace bnnkit {
+namespace {
+
+// Masks of one vector of values against all thresholds, reduced to the planes' masks.
+template <class Mask, class Passes>
+inline void plane_masks(const PackArgs& a, Mask* planes, Passes&& passes) {
+    for (int p = 0; p < a.planes; ++p) planes[p] = Mask{};
+    for (int j = 0; j < a.threshold_count; ++j) {
+        const Mask mask = passes(a.thresholds[j]);
+        if (a.thermometer) {
+            planes[j] = mask;
+            continue;
+        }
+        for (int p = 0; p < a.planes; ++p)
+            if ((j + 1) % (1 << p) == 0) planes[p] ^= mask;
+    }
+}
+
+// Channels contiguous: a word is assembled from the comparison masks of up to 64 neighbouring values.
+inline void pack_rows(const PackArgs& a, int64_t begin, int64_t end, bool& nan) {
+    const int64_t per_group = a.group_channels();
+    for (int64_t row = begin; row < end; ++row) {
+        uint64_t* out = a.out + row * a.pixel_words();
+        for (int64_t group = 0; group < a.groups; ++group) {
+            for (int64_t chunk = 0; chunk < a.chunks(); ++chunk) {
+                const int64_t first = chunk * a.channels_per_array;
+                const int64_t channels = per_group - first < a.channels_per_array ? per_group - first : a.channels_per_array;
+                const float* x = a.x + row * a.channels + group * per_group + first;
+                for (int64_t word = 0; word < a.slot_words(); ++word, ++out, x += kWordBits) {
+                    const int64_t left = channels - word * kWordBits;
+                    const int count = left <= 0 ? 0 : left < kWordBits ? static_cast<int>(left) : 64;
+                    uint64_t planes[kMaxPlanes];
+                    nan |= any_nan(x, count);
+                    plane_masks(a, planes, [&](float t) { return passes(x, count, t, a.strict); });
+                    for (int p = 0; p < a.planes; ++p) out[p * a.plane_words()] = planes[p];
+                }
+            }
+        }
+    }
+}
+
+// Pixels contiguous: each lane is a pixel and collects its own bits, 32 channels at a time.
+constexpr int kVectors = 4;  // per channel and step, so that each channel's row is read 256 bytes at a time
+constexpr int kBlock = kVectors * kLanes;
+
+inline void pack_half(const PackArgs& a, const float* x, int channels, int pixels, uint32_t (*out)[kBlock], bool& nan) {
+    Bits sums[kMaxPlanes][kVectors] = {};
+    Bits unordered = {};
+    for (int c = 0; c < channels; ++c, x += a.pixels) {
+        for (int v = 0; v < kVectors; ++v) {
+            if (v * kLanes >= pixels) break;
+            const Floats value = load(x + v * kLanes, pixels - v * kLanes);
+            unordered |= static_cast<Bits>(value != value);
+            Bits planes[kMaxPlanes];
+            plane_masks(a, planes, [&](float t) { return static_cast<Bits>(a.strict ? value > t : value >= t); });
+            for (int p = 0; p < a.planes; ++p) sums[p][v] |= planes[p] & (Bits{} + (uint32_t{1} << c));
+        }
+    }
+    for (int lane = 0; lane < kLanes; ++lane) nan |= unordered[lane] != 0;
+    for (int p = 0; p < a.planes; ++p) memcpy(out[p], sums[p], sizeof sums[p]);
+}
+
+inline void pack_pixels(const PackArgs& a, int64_t begin, int64_t end, bool& nan) {
+    const int64_t per_group = a.group_channels(), blocks = ceil_div(a.pixels, kBlock);
+    uint32_t low[kMaxPlanes][kBlock], high[kMaxPlanes][kBlock] = {};
+    for (int64_t item = begin; item < end; ++item) {
+        const int64_t image = item / blocks, first_pixel = item % blocks * kBlock;
+        const int pixels = static_cast<int>(a.pixels - first_pixel < kBlock ? a.pixels - first_pixel : kBlock);
+        const int64_t slots = a.pixel_words();
+        for (int64_t slot = 0; slot < slots; ++slot) {
+            const int64_t chunk_index = slot / a.slot_words(), word = slot % a.slot_words();
+            const int64_t group = chunk_index / a.chunks(), chunk = chunk_index % a.chunks();
+            const int64_t first = chunk * a.channels_per_array + word * kWordBits;
+            const int64_t chunk_end = (chunk + 1) * a.channels_per_array;
+            const int64_t left = (chunk_end < per_group ? chunk_end : per_group) - first;
+            const int channels = left <= 0 ? 0 : left < kWordBits ? static_cast<int>(left) : 64;
+            const float* x = a.x + (image * a.channels + group * per_group + first) * a.pixels + first_pixel;
+            pack_half(a, x, channels < 32 ? channels : 32, pixels, low, nan);
+            if (channels > 32) pack_half(a, x + 32 * a.pixels, channels - 32, pixels, high, nan);
+            for (int p = 0; p < a.planes; ++p) {
+                uint64_t* out = a.out + p * a.plane_words() + (image * a.pixels + first_pixel) * slots + slot;
+                for (int i = 0; i < pixels; ++i)
+                    out[i * slots] = low[p][i] | (channels > 32 ? static_cast<uint64_t>(high[p][i]) << 32 : 0);
+            }
+        }
+    }
+}
+
+inline void pack_lanes(const PackArgs& a) {
+    const bool rows = a.channels_last || a.pixels == 1;
+    const int64_t items = rows ? a.batch * a.pixels : a.batch * ceil_div(a.pixels, kBlock);
+    parallel_for(a.threads, items, [&](int64_t begin, int64_t end) {
+        bool nan = false;
+        if (rows)
+            pack_rows(a, begin, end, nan);
+        else
+            pack_pixels(a, begin, end, nan);
+        if (nan) __atomic_store_n(a.has_nan, true, __ATOMIC_RELAXED);
+    });
+}
+
+}  // namespace
+}  // namespace bnnkit

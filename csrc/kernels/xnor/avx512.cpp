@@ -1,0 +1,31 @@
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#include <cstdlib>
+#include <cstring>
+
+#include "../../core/panels.h"
+#include "../../core/patches.h"
+#include "xnor.h"
+
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq,avx2,fma")
+
+#include "../../core/blocks.h"
+#include "../../core/lanes_avx512.h"
+#include "write.h"
+
+namespace bnnkit {
+namespace {
+constexpr int kTileRows = 4;
+}
+}  // namespace bnnkit
+
+#include "count.h"
+
+namespace bnnkit {
+void xnor_avx512(const XnorArgs& args) { xnor_by_counting(args); }
+}  // namespace bnnkit
+
+#pragma GCC pop_options
+#endif

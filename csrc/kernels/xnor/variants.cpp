@@ -1,0 +1,17 @@
+#include "../../core/variant.h"
+#include "xnor.h"
+
+namespace bnnkit {
+
+void xnor(const XnorArgs& args) {
+    static constexpr Variant<XnorArgs> variants[] = {
+#if defined(__x86_64__)
+        {Isa::avx512, xnor_avx512},
+        {Isa::avx2, xnor_avx2},
+#endif
+        {Isa::reference, xnor_reference},
+    };
+    dispatch(Kernel::xnor, variants, args);
+}
+
+}  // namespace bnnkit

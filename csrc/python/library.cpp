@@ -1,0 +1,25 @@
+// Schemas of the tensor ops. Everything else about an op (meaning, autograd, fake) stands beside its kernel and in bnnkit/ops.
+#include <torch/csrc/stable/library.h>
+
+STABLE_TORCH_LIBRARY(bnnkit, m) {
+    m.def(
+        "pack_pixels(Tensor x, float[] thresholds, bool strict, int planes, bool thermometer, int groups, "
+        "int channels_per_array) -> Tensor");
+    m.def(
+        "pack_kernels(Tensor w, float[] thresholds, bool strict, int planes, bool thermometer, "
+        "int channels_per_array, bool tap) -> Tensor");
+    m.def(
+        "xnor_conv2d(Tensor x_bits, Tensor w_bits, Tensor? x, Tensor? w, Tensor? bias, int channels, int[] kernel, "
+        "int[] stride, int[] padding, int[] dilation, int groups) -> Tensor");
+    m.def(
+        "adc_conv2d(Tensor x_bits, Tensor w_bits, Tensor? x, Tensor? w, Tensor? bias, Tensor thresholds, Tensor levels, "
+        "Tensor slopes, float scale, float offset, float x_unit, float w_unit, bool x_thermometer, bool w_thermometer, "
+        "int channels, int[] kernel, int[] stride, int[] padding, int[] dilation, int groups, int channels_per_array, "
+        "bool tap) -> Tensor");
+    m.def(
+        "adc_conv2d_backward(Tensor gy, Tensor x_bits, Tensor w_bits, Tensor? slopes, float x_unit, float w_unit, "
+        "bool x_thermometer, bool w_thermometer, int channels, int[] kernel, int[] stride, int[] padding, "
+        "int[] dilation, int groups, int channels_per_array, bool tap) -> Tensor[]");
+    m.def("slice_weights(Tensor w, int bits, int cell_bit) -> Tensor");
+    m.def("merge_slices(Tensor slices, int cell_bit) -> Tensor");
+}
