@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -23,10 +23,8 @@ VALUE_SIGMA = {1: 0.05, 1.5: 0.02, 2: 0.05, 3: 0.05, 4: 0.05}
 TERNARY_THRESHOLD = 0.2
 
 
-class Curve(Protocol):
-    """What the layers need of a converter: partial sums in, converted partial sums out (differentiable)."""
-
-    def __call__(self, ps: Tensor) -> Tensor: ...
+Pair: TypeAlias = int | tuple[int, int]
+"""One number for both directions, or (vertical, horizontal)."""
 
 
 class _Slope(torch.autograd.Function):
@@ -141,12 +139,12 @@ def adc(ps: Tensor, bits: int, rows: int, sigma: float | None = None) -> Tensor:
     if bits >= 5:
         return ps
     step = 2 * rows / (2**bits - 1)
-    value = (adc_code(ps, bits, rows) * step - rows).to(ps.dtype)
+    value = adc_code(ps, bits, rows).to(ps.dtype) * step - rows
     slope = torch.ones_like(ps) if sigma is None else adc_gradient(ps, bits, rows, sigma).to(ps.dtype)
     return with_slope(ps, value, slope)
 
 
-def convolve(x: Tensor, w: Tensor, stride: int, padding: int, dilation: int, groups: int) -> Tensor:
+def convolve(x: Tensor, w: Tensor, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> Tensor:
     """Return the plain convolution in double precision; padding taps contribute 0."""
     return F.conv2d(x.double(), w.double(), None, stride, padding, dilation, groups)
 
@@ -174,14 +172,14 @@ def adc_conv2d(
     x_q: Tensor,
     w_q: Tensor,
     bias: Tensor | None,
-    stride: int,
-    padding: int,
-    dilation: int,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
     groups: int,
     mapping: str,
     rows: int,
     channels_per_array: int | None,
-    curve: Curve | Callable[[Tensor], Tensor],
+    curve: Callable[[Tensor], Tensor],
 ) -> Tensor:
     """Convolve array by array, pass each array's partial sum through `curve`, and add up: the meaning of a CIM layer.
 
@@ -192,7 +190,7 @@ def adc_conv2d(
         w_q: [M, C/groups, kh, kw] quantized weights.
         bias: [M] or None, full precision.
         mapping, rows, channels_per_array: which inputs share an array, see `array_slices`.
-        curve: maps float32 partial sums to float32 converted values, differentiable.
+        curve: maps partial sums (float32 numbers held in float64) to converted values, differentiable.
 
     Returns:
         [N, M, H', W'] float32, differentiable in x_q, w_q and bias.
@@ -204,17 +202,15 @@ def adc_conv2d(
         held = torch.zeros_like(w_q[:, channels])
         held[:, :, tap_rows, tap_cols] = w_q[:, channels, tap_rows, tap_cols]
         inputs = x_groups[:, :, channels].flatten(1, 2)
-        converted = curve(convolve(inputs, held, stride, padding, dilation, groups).float()).double()
-        total = converted if total is None else total + converted
+        ps = convolve(inputs, held, stride, padding, dilation, groups).float().double()
+        total = curve(ps) if total is None else total + curve(ps)
     assert total is not None
     if bias is not None:
         total = total + bias.double().view(1, -1, 1, 1)
     return total.float()
 
 
-def adc_gemm(
-    x_q: Tensor, w_q: Tensor, bias: Tensor | None, rows: int, curve: Curve | Callable[[Tensor], Tensor]
-) -> Tensor:
+def adc_gemm(x_q: Tensor, w_q: Tensor, bias: Tensor | None, rows: int, curve: Callable[[Tensor], Tensor]) -> Tensor:
     """Multiply [M, K] by [N, K] transposed with `rows` inputs per array: a 1x1 convolution of one pixel. [M, N]."""
     image, kernel = x_q[:, :, None, None], w_q[:, :, None, None]
     return adc_conv2d(image, kernel, bias, 1, 0, 1, 1, "channel", rows, None, curve).flatten(1)

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from bnnkit.cim.curves import CURVES, Curve, SenseAmplifier, TableCurve, UniformCurve
+from bnnkit.cim.curves import Curve, SenseAmplifier, TableCurve, UniformCurve
 from bnnkit.errors import UsageError
 from bnnkit.reference import with_slope
 
@@ -105,21 +105,26 @@ class Adc:
         self.scale: float = curve.scale
         self.offset: float = curve.offset
 
-    def thresholds(self, unit: int = 1, reach: int = 0) -> Tensor:
+    def thresholds(self, unit: int = 1, reach: int | None = None) -> Tensor:
         """Return int32 [L-1]: an integer partial sum n (= unit * ps) has code #{j : n >= thresholds[j]}.
 
-        Found by evaluating the float32 curve on every integer in -rows*unit .. rows*unit, hence exact. A threshold
-        that no partial sum reaches is rows*unit + 1. `reach` stands for rows where an array holds more rows than the
-        converter's full scale (`channels_per_array` allows it). The tensor is cached: do not write to it.
-        """
-        return _integer_thresholds(self.curve, max(self.rows, reach), unit)
+        Found by evaluating the float32 curve on every integer in -reach*unit .. reach*unit, hence exact. A threshold
+        that no partial sum reaches is reach*unit + 1. The tensor is cached: do not write to it.
 
-    def gradient_table(self, unit: int = 1, reach: int = 0) -> Tensor:
-        """Return float32 [2*rows*unit + 1]: d converted / d ps at n = i - rows*unit (cached: do not write to it).
-
-        `reach` as in `thresholds`.
+        Args:
+            unit: integer units per unit of the partial sum (product of the operands' units).
+            reach: largest partial sum an array can have, that is, the rows in use; None: all rows.
         """
-        return _gradient_table(self.curve, self.rows, max(self.rows, reach), unit, self.sigma, self.gradient)
+        return _integer_thresholds(self.curve, self.rows if reach is None else reach, unit)
+
+    def gradient_table(self, unit: int = 1, reach: int | None = None) -> Tensor:
+        """Return float32 [2*reach*unit + 1]: d converted / d ps at n = i - reach*unit (cached: do not write to it).
+
+        `unit` and `reach` as in `thresholds`.
+        """
+        return _gradient_table(
+            self.curve, self.rows if reach is None else reach, unit, self.rows, self.sigma, self.gradient
+        )
 
     def slope(self, ps: Tensor) -> Tensor:
         """Return d converted / d ps at each partial sum, float32."""
@@ -156,13 +161,10 @@ def _slope(curve: Curve, ps: Tensor, rows: int, sigma: float, gradient: AdcGradi
 @cache
 def _integer_thresholds(curve: Curve, reach: int, unit: int) -> Tensor:
     codes = curve.code(_every_partial_sum(reach, unit))
-    reached = torch.searchsorted(codes, torch.arange(1, len(curve.levels)))
-    return (reached - reach * unit).int()
+    first = torch.searchsorted(codes, torch.arange(1, len(curve.levels)))
+    return (first - reach * unit).int()
 
 
 @cache
-def _gradient_table(curve: Curve, rows: int, reach: int, unit: int, sigma: float, gradient: AdcGradient) -> Tensor:
+def _gradient_table(curve: Curve, reach: int, unit: int, rows: int, sigma: float, gradient: AdcGradient) -> Tensor:
     return _slope(curve, _every_partial_sum(reach, unit), rows, sigma, gradient)
-
-
-__all__ = ["CURVES", "DEFAULT_SIGMA", "Adc", "AdcBits", "make_adc", "parse_adc_bits"]
