@@ -109,8 +109,8 @@ def global_flags_first(argv: Sequence[str]) -> list[str]:
 def main(argv: Sequence[str]) -> int:
     """Run one command line and return its exit code; only bugs get out as exceptions."""
     output.configure()
+    command: Any = typer.main.get_command(build_app())
     try:
-        command: Any = typer.main.get_command(build_app())
         code = _invoke(command, global_flags_first(argv) or ["--help"])
         sys.stdout.flush()
         return code
@@ -121,7 +121,7 @@ def main(argv: Sequence[str]) -> int:
         output.error(failure.message, hint=failure.hint, cause=failure)
         return failure.exit_code
     except ParseError as failure:
-        return _report_parse_error(failure)
+        return _report_parse_error(failure, next((word for word in argv if word in command.commands), None))
     except (KeyboardInterrupt, typer.Abort):
         output.error("stopped by the keyboard", mark="interrupted")
         return EXIT_INTERRUPTED
@@ -144,8 +144,9 @@ def _invoke(command: Any, arguments: list[str]) -> int:
     return 0
 
 
-def _report_parse_error(failure: Any) -> int:
-    path = failure.ctx.command_path if failure.ctx is not None else "bnnkit"
+def _report_parse_error(failure: Any, command: str | None) -> int:
+    # An option that lacks its value is reported without its context.
+    path = failure.ctx.command_path if failure.ctx is not None else f"bnnkit {command}"
     hint = f"{path} --help"
     option = getattr(failure, "option_name", None)
     possible = getattr(failure, "possibilities", None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import runpy
 import subprocess
 import sys
 import time
@@ -191,6 +192,12 @@ def test_help_loads_nothing_heavy() -> None:
     for arguments in (["--help"], ["train", "--help"], ["--version"]):
         done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
         assert done.stdout.splitlines()[-1] == "loaded:"
+
+
+def test_the_page_of_commands_is_up_to_date() -> None:
+    page = Path(__file__).parents[2] / "docs" / "cli.md"
+    writer = runpy.run_path(str(page.with_name("write_cli.py")))
+    assert page.read_text(encoding="utf-8") == writer["cli_page"](), "docs/cli.md is out of date: run `make docs`"
 
 
 def test_help_is_fast() -> None:
