@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -62,9 +63,9 @@ def prepare(
         if given is not None:
             build(record, given, home, report)
             return home
-        downloads = home / "download-0"
-        downloads.mkdir()
-        build(record, fetch(record, downloads, report, repair_command(name, "ARCHIVE", data_dir)), home, report)
+        with TemporaryDirectory(prefix="download-", dir=home) as downloads:
+            repair = repair_command(name, "ARCHIVE", data_dir)
+            build(record, fetch(record, Path(downloads), report, repair), home, report)
     return home
 
 

@@ -16,6 +16,8 @@ from bnnkit.data.counter import permutation
 from bnnkit.data.record import DATASETS, EMBEDDED
 from bnnkit.errors import MismatchError, MissingError, UsageError
 
+_SPLIT_KEY = 0x5B117
+
 
 @dataclass(frozen=True)
 class Split:
@@ -162,9 +164,6 @@ def validation_split(count: int, held_out: int, seed: int) -> tuple[Tensor, Tens
         )
     order = permutation(count, seed, _SPLIT_KEY)
     return order[held_out:].sort().values, order[:held_out].sort().values
-
-
-_SPLIT_KEY = 0x5B117
 
 
 def _split(images: Images, labels: Labels) -> Split:

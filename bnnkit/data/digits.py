@@ -29,7 +29,7 @@ def load() -> tuple[tuple[Images, Labels], tuple[Images, Labels]]:
                 (np.rint(stored[f"{split}_images"][:, None] * (255 / 16)).astype(np.uint8), stored[f"{split}_labels"])
                 for split in ("train", "test")
             )
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise MismatchError(f"{PATH}: damaged ({error})", hint="install bnnkit again") from error
     parts = tuple((images, labels.astype(np.int64)) for images, labels in (train, test))
     if fingerprint(tuple("0123456789"), parts) != FINGERPRINT:

@@ -60,14 +60,13 @@ def read(files: Mapping[str, Reader], record: Record, progress: Progress) -> Con
                 f"{record.name}: {split} images in several places ({', '.join(sorted(map(str, roots)))}); needed one",
                 hint="keep one of them in the source",
             )
-    classes = tuple(sorted({file.label for file in splits["train"]}))
-    expected = record.classes or classes
-    if classes != expected or {file.label for file in splits["test"]} - set(expected):
-        present = {file.label for part in splits.values() for file in part}
-        strange, absent = sorted(present ^ set(expected))[:5], len(set(expected) - set(classes))
+    trained, tested = ({file.label for file in splits[split]} for split in ("train", "test"))
+    expected = record.classes or tuple(sorted(trained))
+    absent, strange = sorted(set(expected) - trained), sorted((trained | tested) - set(expected))
+    if absent or strange:
         raise MismatchError(
-            f"{record.name}: class folders differ in {strange} ({absent} classes without training images); "
-            f"needed {len(expected)} classes in train/, and no others in test/",
+            f"{record.name}: classes without training images: {_some(absent)}; unknown classes: {_some(strange)}; "
+            f"needed the {len(expected)} classes of the dataset",
             hint="check the folder names, or give the dataset another name",
         )
     shape = record.shape if record.classes else _shape_of(splits["train"][0])
@@ -75,6 +74,10 @@ def read(files: Mapping[str, Reader], record: Record, progress: Progress) -> Con
     train = _part(splits["train"], expected, shape, progress, 0, total)
     test = _part(splits["test"], expected, shape, progress, len(splits["train"]), total)
     return Content(expected, train, test, _note(record, [file.name for part in splits.values() for file in part]))
+
+
+def _some(names: Sequence[str]) -> str:
+    return (", ".join(names[:5]) or "none") + ("..." if len(names) > 5 else "")
 
 
 def _place(name: str) -> tuple[str, str] | None:

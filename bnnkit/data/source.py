@@ -45,7 +45,7 @@ def open_source(path: Path) -> Mapping[str, Reader]:
             hint="check the path",
         )
     try:
-        if zipfile.is_zipfile(path):
+        if _starts_with(path, b"PK"):
             return _open_zip(path)
         return dict(_read_tar(path))
     except tarfile.ReadError as error:
@@ -71,6 +71,12 @@ def md5_file(path: Path) -> str:
         while piece := file.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def _starts_with(path: Path, magic: bytes) -> bool:
+    # zipfile.is_zipfile looks at the end of the file, where a tar may hold a zip.
+    with path.open("rb") as file:
+        return file.read(len(magic)) == magic
 
 
 def _corrupt(path: Path, error: Exception) -> MismatchError:
@@ -132,8 +138,7 @@ def _read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) ->
 
 def _read_tar(path: Path) -> Iterator[tuple[str, Reader]]:
     held = 0
-    # "r|*" reads strictly front to back: a compressed stream is never rewound.
-    with tarfile.open(path, "r|*") as archive:
+    with tarfile.open(path, "r:*") as archive:
         for member in archive:
             name = _checked_name(path, member.name)
             if member.isdir():
@@ -155,3 +160,6 @@ def _read_tar(path: Path) -> Iterator[tuple[str, Reader]]:
             if len(data) != member.size:
                 raise tarfile.ReadError(f"member {name!r} ends early")
             yield name, lambda data=data: data  # type: ignore[misc]
+        # The checksum of a compressed stream stands behind the last member, where tarfile stops reading.
+        while archive.fileobj is not None and archive.fileobj.read(1 << 20):
+            pass
