@@ -19,7 +19,7 @@ from bnnkit import errors
 from bnnkit_cli import main as cli
 from bnnkit_cli import output
 
-HEAVY = ("torch", "numpy", "matplotlib", "PIL", "rich", "pydantic")
+HEAVY = ("torch", "numpy", "matplotlib", "PIL")
 
 
 @pytest.fixture(autouse=True)
