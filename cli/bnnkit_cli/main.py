@@ -123,7 +123,7 @@ def main(argv: Sequence[str]) -> int:
     except ParseError as failure:
         return _report_parse_error(failure, next((word for word in argv if word in command.commands), None))
     except (KeyboardInterrupt, typer.Abort):
-        output.error("stopped by the keyboard", mark="interrupted")
+        output.error("stopped by Ctrl-C", mark="interrupted")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader closed the pipe; without this the interpreter complains once more when it flushes at exit.
