@@ -44,13 +44,18 @@ def _sections(path: str, command: Any) -> Iterator[str]:
 
 
 def _table(columns: tuple[str, ...], rows: list[tuple[str, str | None, str]]) -> str:
-    lines = [columns, ("---",) * len(columns), *((f"`{name}`", help or "", default) for name, help, default in rows)]
+    lines = [columns, ("---",) * len(columns), *((f"`{name}`", _prose(help), default) for name, help, default in rows)]
     return (
         "\n".join(
             "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in line) + " |" for line in lines
         )
         + "\n"
     )
+
+
+def _prose(help: str | None) -> str:
+    # Markdown would take <class> for a tag and leave it out.
+    return (help or "").replace("<", "\\<")
 
 
 def _argument(parameter: Any) -> str:
