@@ -1,9 +1,9 @@
 """The specification: every operation on plain tensors, slow and short.
 
 Nothing here is packed, blocked or fused, and nothing here imports a kernel; every kernel is tested against these
-functions. Partial sums are formed in double precision and rounded once to float32 before the converter sees them,
-so a multi-bit layer (whose values are n/3, n/7, n/15) falls on the same side of a threshold as exact integer
-arithmetic does. Paper of the definitions: BNN-IGA, "impulse gradient approximation" (origin hpic-lab/BNN_IGA).
+functions. A multi-bit layer works on integers (`integers`, value = integer / unit) and divides a partial sum by the
+unit once: adding the values n/3, n/7, n/15 as floats would leave 1e-17 where the sum is 0, and 0 is a threshold.
+Paper of the definitions: BNN-IGA, "impulse gradient approximation" (origin hpic-lab/BNN_IGA).
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ def with_slope(x: Tensor, value: Tensor, slope: Tensor) -> Tensor:
     return cast(Tensor, _Slope.apply(x, value, slope))  # type: ignore[no-untyped-call]
 
 
-def levels_of(bits: float) -> int:
-    """Return the number of values a quantizer of `bits` bits has: 2^bits, and 3 for 1.5 bits."""
-    return 3 if bits == 1.5 else 2 ** int(bits)
+def unit_of(bits: float) -> int:
+    """Return the integer that value 1 stands for, which is one less than the number of levels: 1, 2, 3, 7, 15."""
+    return 2 if bits == 1.5 else 2 ** int(bits) - 1
 
 
 def floor_code(x: Tensor, bits: int, lo: float, hi: float) -> Tensor:
@@ -95,27 +95,34 @@ def value_gradient(x: Tensor, bits: float, sigma: float | None = None) -> Tensor
     return impulse_gradient(x, 2 / (2 ** int(bits) - 1), width)
 
 
-def quantize(
-    x: Tensor, bits: float, *, gradient: str = "ste", sigma: float | None = None, dtype: torch.dtype = torch.float32
-) -> Tensor:
-    """Quantize values in [-1, 1] to (2*code - (levels-1)) / (levels-1); 5 bits and more return `x` itself.
+def integers(x: Tensor, bits: float, *, gradient: str = "ste", sigma: float | None = None) -> Tensor:
+    """Quantize values in [-1, 1] to integers 2*code - unit, float64; outside they saturate.
 
     Args:
-        x: any shape, float; values outside [-1, 1] saturate.
+        x: any shape, float.
         bits: 1, 1.5, 2, 3, 4; 5 or more is the identity.
-        gradient: "ste" (identity) or "iga".
+        gradient: "ste" (of slope `unit`) or "iga".
         sigma: width of the impulses; None takes `VALUE_SIGMA`.
-        dtype: float64 keeps n/3, n/7 and n/15 exact enough for a layer to reproduce integer arithmetic.
+
+    >>> integers(torch.tensor([-0.3, 0.0, 0.3]), 2)
+    tensor([-1.,  1.,  1.], dtype=torch.float64)
+    """
+    if bits >= 5:
+        return x.double()
+    unit = unit_of(bits)
+    slope = torch.ones_like(x) if gradient == "ste" else value_gradient(x, bits, sigma)
+    return with_slope(x, 2 * value_code(x, bits).double() - unit, slope.to(x.dtype) * unit)
+
+
+def quantize(x: Tensor, bits: float, *, gradient: str = "ste", sigma: float | None = None) -> Tensor:
+    """Quantize values in [-1, 1] to `integers` / unit, float32; 5 bits and more return `x` itself.
 
     >>> quantize(torch.tensor([-0.3, 0.0, 0.3]), 1)
     tensor([-1., -1.,  1.])
     """
     if bits >= 5:
-        return x.to(dtype)
-    top = levels_of(bits) - 1
-    value = (2 * value_code(x, bits).to(dtype) - top) / top
-    slope = torch.ones_like(x) if gradient == "ste" else value_gradient(x, bits, sigma)
-    return with_slope(x, value, slope.to(x.dtype))
+        return x
+    return (integers(x, bits, gradient=gradient, sigma=sigma) / unit_of(bits)).float()
 
 
 def adc_code(ps: Tensor, bits: int, rows: int) -> Tensor:
@@ -180,17 +187,19 @@ def adc_conv2d(
     rows: int,
     channels_per_array: int | None,
     curve: Callable[[Tensor], Tensor],
+    unit: int = 1,
 ) -> Tensor:
     """Convolve array by array, pass each array's partial sum through `curve`, and add up: the meaning of a CIM layer.
 
-        y = bias + sum over arrays s of curve(conv(x_q[s], w_q[s]))
+        y = bias + sum over arrays s of curve(conv(x_q[s], w_q[s]) / unit)
 
     Args:
-        x_q: [N, C, H, W] quantized activations (float64 from `quantize(..., dtype=float64)` for multi-bit exactness).
-        w_q: [M, C/groups, kh, kw] quantized weights.
+        x_q: [N, C, H, W] quantized activations; for 1.5 bits and more their `integers`.
+        w_q: [M, C/groups, kh, kw] quantized weights, or their integers.
         bias: [M] or None, full precision.
         mapping, rows, channels_per_array: which inputs share an array, see `array_slices`.
         curve: maps partial sums (float32 numbers held in float64) to converted values, differentiable.
+        unit: product of the units of x_q and w_q where they are integers.
 
     Returns:
         [N, M, H', W'] float32, differentiable in x_q, w_q and bias.
@@ -202,7 +211,7 @@ def adc_conv2d(
         held = torch.zeros_like(w_q[:, channels])
         held[:, :, tap_rows, tap_cols] = w_q[:, channels, tap_rows, tap_cols]
         inputs = x_groups[:, :, channels].flatten(1, 2)
-        ps = convolve(inputs, held, stride, padding, dilation, groups).float().double()
+        ps = (convolve(inputs, held, stride, padding, dilation, groups) / unit).float().double()
         total = curve(ps) if total is None else total + curve(ps)
     assert total is not None
     if bias is not None:
@@ -210,10 +219,12 @@ def adc_conv2d(
     return total.float()
 
 
-def adc_gemm(x_q: Tensor, w_q: Tensor, bias: Tensor | None, rows: int, curve: Callable[[Tensor], Tensor]) -> Tensor:
+def adc_gemm(
+    x_q: Tensor, w_q: Tensor, bias: Tensor | None, rows: int, curve: Callable[[Tensor], Tensor], unit: int = 1
+) -> Tensor:
     """Multiply [M, K] by [N, K] transposed with `rows` inputs per array: a 1x1 convolution of one pixel. [M, N]."""
     image, kernel = x_q[:, :, None, None], w_q[:, :, None, None]
-    return adc_conv2d(image, kernel, bias, 1, 0, 1, 1, "channel", rows, None, curve).flatten(1)
+    return adc_conv2d(image, kernel, bias, 1, 0, 1, 1, "channel", rows, None, curve, unit).flatten(1)
 
 
 def xnor_gemm(x: Tensor, w: Tensor) -> Tensor:

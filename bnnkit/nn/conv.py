@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from bnnkit import ops, reference
 from bnnkit.cim import Array, Layout
 from bnnkit.cim.adc import AdcBits, AdcGradient
-from bnnkit.nn.loop import array_loop
+from bnnkit.errors import UsageError
+from bnnkit.nn.loop import array_loop, as_integers
 from bnnkit.nn.operands import Operands
 from bnnkit.quantizers import Bits
 from bnnkit.quantizers.base import Gradient
@@ -88,6 +89,8 @@ class CimConv2d(Operands, nn.Conv2d):
             self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups=groups, bias=bias
         )
         used = Array() if array is None else array
+        if isinstance(self.padding, str):
+            raise UsageError(f"CimConv2d: padding '{padding}'; a number of pixels was needed", hint="use padding=1")
         self._setup(ao_bit, w_bit, adc_bit, used, adc_sigma, adc_gradient, value_gradient)
         self.layout()
 
@@ -125,15 +128,20 @@ class CimConv2d(Operands, nn.Conv2d):
         return rows, cols
 
     def _by_torch(self, x: Tensor) -> Tensor:
-        x_q, w_q = self.activation(x), self.weight_quantizer(self.weight)
-        return F.conv2d(x_q, w_q, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        a, w_quantizer = self.activation, self.weight_quantizer
+        if not (a.planes and w_quantizer.planes):
+            return F.conv2d(a(x), w_quantizer(self.weight), self.bias, **self._geometry())
+        # Integers are exact in float32, so the result does not depend on the order of summation.
+        x_int, w_int = as_integers(x, a), as_integers(self.weight, w_quantizer)
+        y = F.conv2d(x_int, w_int, None, **self._geometry()).double() / self.unit
+        return (y if self.bias is None else y + self.bias.double().view(-1, 1, 1)).float()
 
     def _by_reference(self, x: Tensor) -> Tensor:
-        x_q = self.reference_values(x, self.activation)
-        w_q = self.reference_values(self.weight, self.weight_quantizer)
+        x_q = self.reference_integers(x, self.activation)
+        w_q = self.reference_integers(self.weight, self.weight_quantizer)
         if self.adc is None:
-            bias = None if self.bias is None else self.bias.double()
-            return F.conv2d(x_q, w_q, bias, **self._geometry()).float()
+            y = F.conv2d(x_q, w_q, None, **self._geometry()) / self.unit
+            return (y if self.bias is None else y + self.bias.double().view(-1, 1, 1)).float()
         array = self.array
         return reference.adc_conv2d(
             x_q,
@@ -144,6 +152,7 @@ class CimConv2d(Operands, nn.Conv2d):
             rows=array.rows,
             channels_per_array=array.channels_per_array,
             curve=self.reference_curve(),
+            unit=self.unit,
         )
 
     def extra_repr(self) -> str:

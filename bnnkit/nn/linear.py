@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from bnnkit import ops, reference
 from bnnkit.cim import Adc, Array, Layout
 from bnnkit.cim.adc import AdcBits, AdcGradient
-from bnnkit.nn.loop import array_loop
+from bnnkit.nn.loop import array_loop, as_integers
 from bnnkit.nn.operands import Operands
 from bnnkit.quantizers import Bits
 from bnnkit.quantizers.base import Gradient
@@ -79,7 +79,13 @@ class CimLinear(Operands, nn.Linear):
         return ops.adc_linear(x, self.weight, self.bias, adc=adc, layout=layout, **self._quantizers())
 
     def _by_torch(self, x: Tensor) -> Tensor:
-        return F.linear(self.activation(x), self.weight_quantizer(self.weight), self.bias)
+        a, w_quantizer = self.activation, self.weight_quantizer
+        if not (a.planes and w_quantizer.planes):
+            return F.linear(a(x), w_quantizer(self.weight), self.bias)
+        # Integers are exact in float32, so the result does not depend on the order of summation.
+        x_int, w_int = as_integers(x, a), as_integers(self.weight, w_quantizer)
+        y = F.linear(x_int, w_int).double() / self.unit
+        return (y if self.bias is None else y + self.bias.double()).float()
 
     def _by_loop(self, x: Tensor, adc: Adc, layout: Layout) -> Tensor:
         image, kernel = x[:, :, None, None], self.weight[:, :, None, None]
@@ -88,11 +94,12 @@ class CimLinear(Operands, nn.Linear):
         return y.flatten(1)
 
     def _by_reference(self, x: Tensor) -> Tensor:
-        x_q = self.reference_values(x, self.activation)
-        w_q = self.reference_values(self.weight, self.weight_quantizer)
+        x_q = self.reference_integers(x, self.activation)
+        w_q = self.reference_integers(self.weight, self.weight_quantizer)
         if self.adc is None:
-            return F.linear(x_q, w_q, None if self.bias is None else self.bias.double()).float()
-        return reference.adc_gemm(x_q, w_q, self.bias, self.array.rows, self.reference_curve())
+            y = F.linear(x_q, w_q) / self.unit
+            return (y if self.bias is None else y + self.bias.double()).float()
+        return reference.adc_gemm(x_q, w_q, self.bias, self.array.rows, self.reference_curve(), self.unit)
 
     def extra_repr(self) -> str:
         shape: str = super().extra_repr()

@@ -30,8 +30,8 @@ def array_loop(
     kernels compute; memory grows with the number of arrays, which is what the kernels avoid.
     """
     unit = a.unit * w_quantizer.unit
-    x_int = _as_integers(x, a).reshape(len(x), groups, layout.channels, *x.shape[2:])
-    w_int = _as_integers(w, w_quantizer)
+    x_int = as_integers(x, a).reshape(len(x), groups, layout.channels, *x.shape[2:])
+    w_int = as_integers(w, w_quantizer)
     total: Tensor | None = None
     for s in range(layout.arrays):
         held = layout.channels_of(s)
@@ -49,7 +49,7 @@ def array_loop(
     return total.float()
 
 
-def _as_integers(x: Tensor, quantizer: Quantizer) -> Tensor:
+def as_integers(x: Tensor, quantizer: Quantizer) -> Tensor:
     """Return unit * Q(x) as float32 with the gradient unit * dQ/dx."""
     slope = quantizer.slope(x)
     scale = x.new_full((), quantizer.unit) if slope is None else slope * quantizer.unit

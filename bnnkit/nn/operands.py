@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import Literal, TypeAlias, TypedDict
 
-import torch
 from torch import Tensor
 
 from bnnkit import reference
@@ -120,13 +119,16 @@ class Operands:
         sigma = adc.sigma if adc.gradient == "iga" else None
         return partial(reference.adc, bits=bits, rows=adc.rows, sigma=sigma)
 
-    def reference_values(self, x: Tensor, quantizer: Quantizer) -> Tensor:
-        """Return `x` quantized by the reference in double precision, differentiable."""
+    def reference_integers(self, x: Tensor, quantizer: Quantizer) -> Tensor:
+        """Return `quantizer.unit` times the quantized `x` by the reference, float64, differentiable."""
         if quantizer.bits == "fp":
             return x.double()
-        return reference.quantize(
-            x, quantizer.bits, gradient=quantizer.gradient, sigma=quantizer.sigma, dtype=torch.float64
-        )
+        return reference.integers(x, quantizer.bits, gradient=quantizer.gradient, sigma=quantizer.sigma)
+
+    @property
+    def unit(self) -> int:
+        """Integer units of one unit of the partial sum."""
+        return self.activation.unit * self.weight_quantizer.unit
 
     def describe(self) -> str:
         """Return the options that differ between layers, for `repr`."""
