@@ -128,6 +128,7 @@ def _case(golden: Path, case: dict[str, Any]) -> tuple[CimConv2d, Callable[[str]
         array=Array(128, channels_per_array=case["channels_per_array"]),
         adc_sigma=ORIGIN_CODE_SIGMA.get(case["adc_bit"]),
     )
+    layer.load_state_dict({name: torch.from_numpy(archive[f"{case['id']}_{name[0]}"]) for name in ("weight", "bias")})
     return layer, lambda name: torch.from_numpy(archive[f"{case['id']}_{name}"])
 
 
@@ -136,10 +137,6 @@ def _case(golden: Path, case: dict[str, Any]) -> tuple[CimConv2d, Callable[[str]
 def test_convolutions(shared_golden: Path, index: int, name: Backend) -> None:
     cases = json.loads(str(np.load(shared_golden / "iga_conv.npz")["cases"]))
     layer, golden = _case(shared_golden, cases[index])
-    with torch.no_grad():
-        layer.weight.copy_(golden("w"))
-        assert layer.bias is not None
-        layer.bias.copy_(golden("b"))
     x = golden("x").requires_grad_()
     with backend(name):
         y = layer(x)
@@ -191,6 +188,15 @@ def _origin_forward(layer: CimConv2d, x: Tensor) -> Tensor:
         total = total + _origin_staircase(ps, layer.adc_bit, 128.0)
     assert layer.bias is not None
     return total + layer.bias.view(1, -1, 1, 1)
+
+
+@pytest.mark.parametrize("index", range(8))
+def test_convolutions_in_the_origins_arithmetic(shared_golden: Path, index: int) -> None:
+    cases = json.loads(str(np.load(shared_golden / "iga_conv.npz")["cases"]))
+    layer, golden = _case(shared_golden, cases[index])
+    with torch.no_grad():
+        y = _origin_forward(layer, golden("x"))
+    assert (~_close(y, golden("y"))).float().mean() <= 1e-3
 
 
 @contextmanager
