@@ -188,6 +188,7 @@ def adc_conv2d(
     channels_per_array: int | None,
     curve: Callable[[Tensor], Tensor],
     unit: int = 1,
+    grid: tuple[float, float] | None = None,
 ) -> Tensor:
     """Convolve array by array, pass each array's partial sum through `curve`, and add up: the meaning of a CIM layer.
 
@@ -200,6 +201,8 @@ def adc_conv2d(
         mapping, rows, channels_per_array: which inputs share an array, see `array_slices`.
         curve: maps partial sums (float32 numbers held in float64) to converted values, differentiable.
         unit: product of the units of x_q and w_q where they are integers.
+        grid: (scale, offset) when converted values are offset + scale * integer: the integers are then added, exactly,
+            and scaled once. Without it the values are added in double, where a sum that should be 0 may miss it.
 
     Returns:
         [N, M, H', W'] float32, differentiable in x_q, w_q and bias.
@@ -207,24 +210,38 @@ def adc_conv2d(
     per_group, kernel_h, kernel_w = w_q.shape[1:]
     x_groups = x_q.reshape(len(x_q), groups, per_group, *x_q.shape[2:])
     total: Tensor | None = None
+    arrays = 0
     for channels, tap_rows, tap_cols in array_slices(per_group, kernel_h, kernel_w, mapping, rows, channels_per_array):
         held = torch.zeros_like(w_q[:, channels])
         held[:, :, tap_rows, tap_cols] = w_q[:, channels, tap_rows, tap_cols]
         inputs = x_groups[:, :, channels].flatten(1, 2)
         ps = (convolve(inputs, held, stride, padding, dilation, groups) / unit).float().double()
-        total = curve(ps) if total is None else total + curve(ps)
+        value = curve(ps)
+        if grid is not None:
+            level = (value - grid[1]) / grid[0]
+            value = with_slope(level, level.round(), torch.ones_like(level))
+        total = value if total is None else total + value
+        arrays += 1
     assert total is not None
+    if grid is not None:
+        total = total * grid[0] + grid[1] * arrays
     if bias is not None:
         total = total + bias.double().view(1, -1, 1, 1)
     return total.float()
 
 
 def adc_gemm(
-    x_q: Tensor, w_q: Tensor, bias: Tensor | None, rows: int, curve: Callable[[Tensor], Tensor], unit: int = 1
+    x_q: Tensor,
+    w_q: Tensor,
+    bias: Tensor | None,
+    rows: int,
+    curve: Callable[[Tensor], Tensor],
+    unit: int = 1,
+    grid: tuple[float, float] | None = None,
 ) -> Tensor:
     """Multiply [M, K] by [N, K] transposed with `rows` inputs per array: a 1x1 convolution of one pixel. [M, N]."""
     image, kernel = x_q[:, :, None, None], w_q[:, :, None, None]
-    return adc_conv2d(image, kernel, bias, 1, 0, 1, 1, "channel", rows, None, curve, unit).flatten(1)
+    return adc_conv2d(image, kernel, bias, 1, 0, 1, 1, "channel", rows, None, curve, unit, grid).flatten(1)
 
 
 def xnor_gemm(x: Tensor, w: Tensor) -> Tensor:

@@ -87,7 +87,7 @@ def test_constant_table() -> None:
 
 def test_table_with_the_uniform_converters_numbers_has_its_gradient() -> None:
     uniform = Adc(2, 128, sigma=3.0)
-    step = uniform.scale
+    step = 2 * uniform.scale  # neighbouring levels differ by 2
     table = Adc.from_table([-step, 0, step], [-128, -128 + step, 128 - step, 128], rows=128, sigma=3.0)
     assert torch.allclose(table.gradient_table(1), uniform.gradient_table(1), atol=1e-4)
 

@@ -143,7 +143,7 @@ def test_set_adc_reaches_all_layers() -> None:
     )
     assert set_adc(net, 3, adc_sigma=9.0) == 2
     adcs = [m.adc for m in net.modules() if isinstance(m, CimConv2d | CimLinear)]
-    assert [(a.scale, a.sigma) for a in adcs if a] == [(256 / 7, 9.0)] * 2
+    assert [(a.scale, a.sigma) for a in adcs if a] == [(128 / 7, 9.0)] * 2
 
 
 def test_clamp_latent_touches_only_low_bit_weights() -> None:

@@ -62,7 +62,7 @@ class Adc:
 
     >>> adc = Adc(2, 128)
     >>> adc.levels.tolist(), adc.thresholds(1).tolist()
-    ([0, 1, 2, 3], [-85, 0, 86])
+    ([-3, -1, 1, 3], [-85, 0, 86])
     """
 
     def __init__(self, bits: int, rows: int = 128, sigma: float | None = None, gradient: AdcGradient = "iga") -> None:
@@ -130,8 +130,14 @@ class Adc:
         """Return d converted / d ps at each partial sum, float32."""
         return _slope(self.curve, ps, self.rows, self.sigma, self.gradient)
 
+    def level(self, ps: Tensor) -> Tensor:
+        """Return the integer level of each float partial sum (dtype of `ps`), with the gradient slope / scale."""
+        levels = self.levels.to(ps.device)[self.curve.code(ps)].to(ps.dtype)
+        slope = self.slope(ps.detach()).to(ps.dtype)
+        return with_slope(ps, levels, slope / self.scale if self.scale else torch.zeros_like(slope))
+
     def convert(self, ps: Tensor) -> Tensor:
-        """Convert float partial sums of any shape with the curve itself (float32, differentiable): the reference."""
+        """Convert float partial sums of any shape with the curve itself (differentiable): the reference."""
         # The product is formed in double, as the kernels' epilogue forms it, and rounded once.
         levels = self.levels.to(ps.device).double()[self.curve.code(ps)]
         return with_slope(ps, (self.offset + self.scale * levels).to(ps.dtype), self.slope(ps.detach()).to(ps.dtype))

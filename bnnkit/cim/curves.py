@@ -55,15 +55,17 @@ class UniformCurve:
 
     @property
     def levels(self) -> tuple[int, ...]:
-        return tuple(range(2**self.bits))
+        # Odd and symmetric, so that opposite conversions cancel to exactly 0.
+        top = 2**self.bits - 1
+        return tuple(range(-top, top + 1, 2))
 
     @property
     def scale(self) -> float:
-        return 2 * self.rows / ((1 << self.bits) - 1)
+        return self.rows / ((1 << self.bits) - 1)
 
     @property
     def offset(self) -> float:
-        return -float(self.rows)
+        return 0.0
 
     def code(self, ps: Tensor) -> Tensor:
         return reference.adc_code(ps, self.bits, self.rows).long()

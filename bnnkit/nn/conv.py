@@ -152,6 +152,7 @@ class CimConv2d(Operands, nn.Conv2d):
             rows=array.rows,
             channels_per_array=array.channels_per_array,
             curve=self.reference_curve(),
+            grid=self.grid(),
             unit=self.unit,
         )
 

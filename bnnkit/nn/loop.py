@@ -41,9 +41,10 @@ def array_loop(
             kernel = kernel * _one_tap(kernel, s // layout.chunks)
         inputs = x_int[:, :, channels].flatten(1, 2)
         ps = F.conv2d(inputs, kernel, None, stride, padding, dilation, groups) / unit
-        converted = adc.convert(ps.double())
-        total = converted if total is None else total + converted
+        level = adc.level(ps.double())
+        total = level if total is None else total + level
     assert total is not None
+    total = adc.scale * total + adc.offset * layout.arrays
     if bias is not None:
         total = total + bias.double().view(1, -1, 1, 1)
     return total.float()

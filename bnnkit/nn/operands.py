@@ -130,6 +130,11 @@ class Operands:
         """Integer units of one unit of the partial sum."""
         return self.activation.unit * self.weight_quantizer.unit
 
+    def grid(self) -> tuple[float, float] | None:
+        """Return scale and offset of the converter's levels; None for a converter of zero span, which has no grid."""
+        assert self.adc is not None
+        return (self.adc.scale, self.adc.offset) if self.adc.scale else None
+
     def describe(self) -> str:
         """Return the options that differ between layers, for `repr`."""
         adc = self.adc_bit if self.adc_bit is not None else self.adc

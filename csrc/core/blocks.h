@@ -1,13 +1,12 @@
 // The loop around every packed convolution: blocks of output pixels x panels of output channels, spread over threads.
 //
-// Included inside an instruction-set region (internal linkage; see gather.h). An Engine provides
+// Included inside an instruction-set region (internal linkage; see gather.h) after lanes_*.h, which says how many pixels
+// are transposed at a time. An Engine provides
 //   kRows, kColumns                                  the size of a block
 //   scratch_bytes()                                  room for whatever it derives from a block of patches
 //   prepare(rows, scratch)                           called once per block
 //   tile(rows, scratch, group, panel, out)           fills int32 out[kRows][kColumns]
 #pragma once
-
-#include <cstdlib>
 
 #include "binary_conv.h"
 #include "gather.h"
@@ -21,21 +20,13 @@ struct RowBlock {
     int count;                     // rows in use; the rest of the block is unspecified
 };
 
-struct Scratch {  // 64-byte aligned; not a std::vector because of the region
-    explicit Scratch(int64_t bytes)
-        : data(static_cast<unsigned char*>(aligned_alloc(64, static_cast<size_t>(ceil_div(bytes + 1, 64) * 64)))) {}
-    ~Scratch() { free(data); }
-    Scratch(const Scratch&) = delete;
-    Scratch& operator=(const Scratch&) = delete;
-    unsigned char* data;
-};
-
 // write(tile, first_pixel, pixels, first_output, outputs) stores one tile; pixels are counted over the whole batch.
 template <class Engine, class Write>
 inline void for_each_tile(const BinaryConv& conv, const BorderClasses& borders, const Engine& engine, const Write& write) {
     const ConvGeometry& g = conv.geometry;
-    const int64_t pixels = g.batch * g.out_pixels(), out_pixels = g.out_pixels(), out_w = g.out_width();
+    const int64_t pixels = g.batch * g.out_pixels(), out_w = g.out_width(), out_h = g.out_height();
     const int64_t row_words = conv.layout.row_words();
+    const Gatherer gatherer(g, conv.layout);
     const int64_t row_blocks = ceil_div(pixels, Engine::kRows);
     const int64_t panels = ceil_div(g.group_outputs(), Engine::kColumns);
     // Few pixels (a batch of one, a small matrix): let threads share the panels of one block as well.
@@ -43,7 +34,7 @@ inline void for_each_tile(const BinaryConv& conv, const BorderClasses& borders, 
     const int64_t splits = have >= wanted ? 1 : panels < ceil_div(wanted, have) ? panels : ceil_div(wanted, have);
 
     parallel_for(conv.threads, row_blocks * g.groups * splits, [&](int64_t begin, int64_t end) {
-        Scratch words(conv.x_planes * Engine::kRows * row_words * static_cast<int64_t>(sizeof(uint64_t)));
+        Scratch words((conv.x_planes * Engine::kRows * row_words + kGatherSlack) * static_cast<int64_t>(sizeof(uint64_t)));
         Scratch classes(Engine::kRows * static_cast<int64_t>(sizeof(int32_t)));
         Scratch prepared(engine.scratch_bytes());
         Scratch tile(Engine::kRows * Engine::kColumns * static_cast<int64_t>(sizeof(int32_t)));
@@ -59,13 +50,14 @@ inline void for_each_tile(const BinaryConv& conv, const BorderClasses& borders, 
                 gathered = item / splits;
                 block.count = static_cast<int>(pixels - first < Engine::kRows ? pixels - first : Engine::kRows);
                 for (int p = 0; p < conv.x_planes; ++p) {
-                    const uint64_t* plane = conv.x + p * conv.x_plane_words() + group * conv.layout.pixel_words();
-                    const PatchSource source{&g, &conv.layout, plane, conv.x_pixel_words()};
-                    gather_patches(source, first, block.count, rows + p * Engine::kRows * row_words);
+                    const uint64_t* plane = conv.x + p * conv.x_plane_words();
+                    gatherer.gather(plane + group * conv.layout.pixel_words(), conv.x_pixel_words(),
+                                    plane + conv.x_plane_words() - 1, first, block.count, rows + p * Engine::kRows * row_words);
                 }
+                int64_t ox = first % out_w, oy = first / out_w % out_h;
                 for (int r = 0; r < block.count; ++r) {
-                    const int64_t pixel = (first + r) % out_pixels;
-                    border_class[r] = borders.of_pixel(pixel / out_w, pixel % out_w);
+                    border_class[r] = borders.of_pixel(oy, ox);
+                    if (++ox == out_w) ox = 0, oy = oy + 1 == out_h ? 0 : oy + 1;
                 }
                 engine.prepare(block, prepared.data);
             }
@@ -79,24 +71,33 @@ inline void for_each_tile(const BinaryConv& conv, const BorderClasses& borders, 
     });
 }
 
-// Stores convert(value, output) of a tile into y[image][output][pixel]; vectors of pixels where an image has many.
-template <int kColumns, class Out, class Convert>
+typedef int32_t Ints16 __attribute__((vector_size(64)));
+typedef float Floats16 __attribute__((vector_size(64)));
+
+// Stores finish(sums of 16 pixels or 1, output) of a tile into y[image][output][pixel]; where an image has one pixel only,
+// outputs are what lies contiguous. `Finish` takes (int32_t, output) and (Ints16, output).
+template <int kColumns, class Finish>
 inline void write_nchw(const ConvGeometry& g, const int32_t* tile, int64_t first_pixel, int64_t pixels, int64_t first_output,
-                       int64_t outputs, Out* y, const Convert& convert) {
+                       int64_t outputs, float* y, const Finish& finish) {
     const int64_t out_pixels = g.out_pixels();
     if (out_pixels == 1) {
         for (int64_t r = 0; r < pixels; ++r)
             for (int64_t o = 0; o < outputs; ++o)
-                y[(first_pixel + r) * g.out_channels + first_output + o] = convert(tile[r * kColumns + o], first_output + o);
+                y[(first_pixel + r) * g.out_channels + first_output + o] = finish(tile[r * kColumns + o], first_output + o);
         return;
     }
     for (int64_t r = 0; r < pixels;) {
         const int64_t image = (first_pixel + r) / out_pixels, pixel = (first_pixel + r) % out_pixels;
         const int64_t run = pixels - r < out_pixels - pixel ? pixels - r : out_pixels - pixel;
-        for (int64_t o = 0; o < outputs; ++o) {
-            Out* out = y + (image * g.out_channels + first_output + o) * out_pixels + pixel;
-            for (int64_t i = 0; i < run; ++i) out[i] = convert(tile[(r + i) * kColumns + o], first_output + o);
-        }
+        float* out = y + (image * g.out_channels + first_output) * out_pixels + pixel;
+        int64_t i = 0;
+        for (; i + kTransposed <= run && kTransposed > 1; i += kTransposed)
+            for (int64_t o = 0; o < outputs; o += kTransposed)
+                write_transposed<kColumns>(tile + (r + i) * kColumns + o, out + o * out_pixels + i, out_pixels,
+                                           outputs - o < kTransposed ? outputs - o : kTransposed, first_output + o, finish);
+        for (int64_t o = 0; o < outputs; ++o)
+            for (int64_t j = i; j < run; ++j)
+                out[o * out_pixels + j] = finish(tile[(r + j) * kColumns + o], first_output + o);
         r += run;
     }
 }

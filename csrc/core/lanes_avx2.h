@@ -31,5 +31,10 @@ struct Lanes {
     }
 };
 
+constexpr int64_t kTransposed = 1;  // tiles are written value by value
+
+template <int kColumns, class Finish>
+inline void write_transposed(const int32_t*, float*, int64_t, int64_t, int64_t, const Finish&) {}
+
 }  // namespace
 }  // namespace bnnkit

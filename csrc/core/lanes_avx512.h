@@ -1,8 +1,12 @@
 // Eight 64-bit lanes with a population count per lane. Included inside an AVX-512 region.
 #pragma once
 
+#include "transpose_avx512.h"
+
 namespace bnnkit {
 namespace {
+
+typedef int32_t Ints16 __attribute__((vector_size(64)));
 
 struct Lanes {
     using Vector = __m512i;
@@ -21,6 +25,18 @@ struct Lanes {
     static Vector multiply_low32(Vector a, Vector b) { return _mm512_mullo_epi64(a, b); }
     static void store_int32(int32_t* p, Vector v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi64_epi32(v)); }
 };
+
+constexpr int64_t kTransposed = 16;  // pixels per step when a tile is written with pixels contiguous
+
+template <int kColumns, class Finish>
+inline void write_transposed(const int32_t* tile, float* out, int64_t stride, int64_t outputs, int64_t first_output,
+                             const Finish& finish) {
+    __m512i values[16];
+    for (int r = 0; r < 16; ++r) values[r] = _mm512_loadu_si512(tile + r * kColumns);
+    transpose16(values);
+    for (int64_t o = 0; o < outputs; ++o)
+        _mm512_storeu_ps(out + o * stride, (__m512)finish((Ints16)values[o], first_output + o));
+}
 
 }  // namespace
 }  // namespace bnnkit

@@ -1,11 +1,10 @@
 // adc: convolution whose reduction is cut into arrays, each array's partial sum passing through an analog-digital converter.
 //
 //   ps[s]  = sum over the rows of array s of x * w                      (integers; padded taps contribute 0)
-//   y      = offset * arrays + scale * sum over s of level[#{j: ps[s] >= threshold[j]}] + bias
+//   y      = scale * sum over s of level[#{j: ps[s] >= threshold[j]}] + offset * arrays + bias
 //
 // Partial sums live in registers and are never stored. The sum of integer levels is exact, whatever the variant, the number
-// of threads or the batch; y is computed from it in double and
-// rounded once, by the same operations in every variant.
+// of threads or the batch; y follows from it in double, rounded once.
 //
 // The backward pass recomputes the partial sums from the same bits:
 //   g[s]  = gy * slope(ps[s])         gx += g[s] * w[s]         gw[s] += x[s] * g[s]
@@ -30,7 +29,7 @@ struct AdcArgs {
 
 struct AdcBackwardArgs {
     BinaryConv conv;
-    const float* slopes = nullptr;  // d level / d ps at ps = index - slope_bound, [2 * slope_bound + 1]
+    const float* slopes = nullptr;  // d y / d ps at ps = index - slope_bound, [2 * slope_bound + 1]; none: 1 everywhere
     int64_t slope_bound = 0;
     float x_unit = 1, w_unit = 1;  // value of one integer unit of x, of w
     const float* gy = nullptr;     // [batch][out_channels][out_height][out_width]

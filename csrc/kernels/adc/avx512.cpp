@@ -10,8 +10,9 @@
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq,avx512ifma,avx512vbmi,avx2,fma")
 
-#include "../../core/blocks.h"
 #include "../../core/lanes_avx512.h"
+
+#include "../../core/blocks.h"
 #include "write.h"
 
 namespace bnnkit {

@@ -68,8 +68,7 @@ void adc_reference(const AdcArgs& args) {
                         while (code + 1 < args.level_count && sum >= args.thresholds[code]) ++code;
                         total += args.levels[code];
                     }
-                    const double arrays = static_cast<double>(args.conv.layout.arrays());
-                    const double sum = args.offset * arrays + args.scale * total;
+                    const double sum = args.scale * total + args.offset * static_cast<double>(args.conv.layout.arrays());
                     *y = static_cast<float>(args.bias ? sum + args.bias[output] : sum);
                 }
             }
@@ -89,7 +88,7 @@ void adc_backward_reference(const AdcBackwardArgs& args) {
                 for (int64_t ox = 0; ox < g.out_width(); ++ox, ++gy) {
                     const auto sums = partial_sums(args.conv, image, output, oy, ox);
                     for_each_row(args.conv, image, output, oy, ox, [&](const Row& row) {
-                        const double slope = args.slopes[sums[row.array] + args.slope_bound];
+                        const double slope = args.slopes ? args.slopes[sums[row.array] + args.slope_bound] : 1.0;
                         const int64_t channel = first_channel + row.channel;
                         gx[((image * g.channels + channel) * g.height + row.y) * g.width + row.x] +=
                             *gy * slope * static_cast<double>(row.w_value) * args.w_unit;

@@ -6,6 +6,7 @@ namespace bnnkit {
 void adc(const AdcArgs& args) {
     static constexpr Variant<AdcArgs> variants[] = {
 #if defined(__x86_64__)
+        {Isa::amx, adc_amx},
         {Isa::avx512, adc_avx512},
         {Isa::avx2, adc_avx2},
 #endif

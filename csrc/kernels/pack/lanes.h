@@ -8,21 +8,26 @@ namespace bnnkit {
 namespace {
 
 // Masks of one vector of values against all thresholds, reduced to the planes' masks.
-template <class Mask, class Passes>
+template <int kPlanes, class Mask, class Passes>
 inline void plane_masks(const PackArgs& a, Mask* planes, Passes&& passes) {
-    for (int p = 0; p < a.planes; ++p) planes[p] = Mask{};
+    if constexpr (kPlanes == 1) {
+        planes[0] = passes(a.thresholds[0]);
+        return;
+    }
+    for (int p = 0; p < kPlanes; ++p) planes[p] = Mask{};
     for (int j = 0; j < a.threshold_count; ++j) {
         const Mask mask = passes(a.thresholds[j]);
         if (a.thermometer) {
             planes[j] = mask;
             continue;
         }
-        for (int p = 0; p < a.planes; ++p)
+        for (int p = 0; p < kPlanes; ++p)
             if ((j + 1) % (1 << p) == 0) planes[p] ^= mask;
     }
 }
 
 // Channels contiguous: a word is assembled from the comparison masks of up to 64 neighbouring values.
+template <int kPlanes>
 inline void pack_rows(const PackArgs& a, int64_t begin, int64_t end, bool& nan) {
     const int64_t per_group = a.group_channels();
     for (int64_t row = begin; row < end; ++row) {
@@ -35,10 +40,10 @@ inline void pack_rows(const PackArgs& a, int64_t begin, int64_t end, bool& nan) 
                 for (int64_t word = 0; word < a.slot_words(); ++word, ++out, x += kWordBits) {
                     const int64_t left = channels - word * kWordBits;
                     const int count = left <= 0 ? 0 : left < kWordBits ? static_cast<int>(left) : 64;
-                    uint64_t planes[kMaxPlanes];
+                    uint64_t planes[kPlanes];
                     nan |= any_nan(x, count);
-                    plane_masks(a, planes, [&](float t) { return passes(x, count, t, a.strict); });
-                    for (int p = 0; p < a.planes; ++p) out[p * a.plane_words()] = planes[p];
+                    plane_masks<kPlanes>(a, planes, [&](float t) { return passes(x, count, t, a.strict); });
+                    for (int p = 0; p < kPlanes; ++p) out[p * a.plane_words()] = planes[p];
                 }
             }
         }
@@ -49,26 +54,29 @@ inline void pack_rows(const PackArgs& a, int64_t begin, int64_t end, bool& nan) 
 constexpr int kVectors = 4;  // per channel and step, so that each channel's row is read 256 bytes at a time
 constexpr int kBlock = kVectors * kLanes;
 
+template <int kPlanes>
 inline void pack_half(const PackArgs& a, const float* x, int channels, int pixels, uint32_t (*out)[kBlock], bool& nan) {
-    Bits sums[kMaxPlanes][kVectors] = {};
+    Bits sums[kPlanes][kVectors] = {};
     Bits unordered = {};
     for (int c = 0; c < channels; ++c, x += a.pixels) {
         for (int v = 0; v < kVectors; ++v) {
             if (v * kLanes >= pixels) break;
             const Floats value = load(x + v * kLanes, pixels - v * kLanes);
+            __builtin_prefetch(x + v * kLanes + kBlock);  // channels are far apart: too many streams for the hardware
             unordered |= static_cast<Bits>(value != value);
-            Bits planes[kMaxPlanes];
-            plane_masks(a, planes, [&](float t) { return static_cast<Bits>(a.strict ? value > t : value >= t); });
-            for (int p = 0; p < a.planes; ++p) sums[p][v] |= planes[p] & (Bits{} + (uint32_t{1} << c));
+            Bits planes[kPlanes];
+            plane_masks<kPlanes>(a, planes, [&](float t) { return static_cast<Bits>(a.strict ? value > t : value >= t); });
+            for (int p = 0; p < kPlanes; ++p) sums[p][v] |= planes[p] & (Bits{} + (uint32_t{1} << c));
         }
     }
     for (int lane = 0; lane < kLanes; ++lane) nan |= unordered[lane] != 0;
-    for (int p = 0; p < a.planes; ++p) memcpy(out[p], sums[p], sizeof sums[p]);
+    for (int p = 0; p < kPlanes; ++p) memcpy(out[p], sums[p], sizeof sums[p]);
 }
 
+template <int kPlanes>
 inline void pack_pixels(const PackArgs& a, int64_t begin, int64_t end, bool& nan) {
     const int64_t per_group = a.group_channels(), blocks = ceil_div(a.pixels, kBlock);
-    uint32_t low[kMaxPlanes][kBlock], high[kMaxPlanes][kBlock] = {};
+    uint32_t low[kPlanes][kBlock], high[kPlanes][kBlock] = {};
     for (int64_t item = begin; item < end; ++item) {
         const int64_t image = item / blocks, first_pixel = item % blocks * kBlock;
         const int pixels = static_cast<int>(a.pixels - first_pixel < kBlock ? a.pixels - first_pixel : kBlock);
@@ -81,9 +89,9 @@ inline void pack_pixels(const PackArgs& a, int64_t begin, int64_t end, bool& nan
             const int64_t left = (chunk_end < per_group ? chunk_end : per_group) - first;
             const int channels = left <= 0 ? 0 : left < kWordBits ? static_cast<int>(left) : 64;
             const float* x = a.x + (image * a.channels + group * per_group + first) * a.pixels + first_pixel;
-            pack_half(a, x, channels < 32 ? channels : 32, pixels, low, nan);
-            if (channels > 32) pack_half(a, x + 32 * a.pixels, channels - 32, pixels, high, nan);
-            for (int p = 0; p < a.planes; ++p) {
+            pack_half<kPlanes>(a, x, channels < 32 ? channels : 32, pixels, low, nan);
+            if (channels > 32) pack_half<kPlanes>(a, x + 32 * a.pixels, channels - 32, pixels, high, nan);
+            for (int p = 0; p < kPlanes; ++p) {
                 uint64_t* out = a.out + p * a.plane_words() + (image * a.pixels + first_pixel) * slots + slot;
                 for (int i = 0; i < pixels; ++i)
                     out[i * slots] = low[p][i] | (channels > 32 ? static_cast<uint64_t>(high[p][i]) << 32 : 0);
@@ -92,17 +100,27 @@ inline void pack_pixels(const PackArgs& a, int64_t begin, int64_t end, bool& nan
     }
 }
 
-inline void pack_lanes(const PackArgs& a) {
+template <int kPlanes>
+inline void pack_planes(const PackArgs& a) {
     const bool rows = a.channels_last || a.pixels == 1;
     const int64_t items = rows ? a.batch * a.pixels : a.batch * ceil_div(a.pixels, kBlock);
     parallel_for(a.threads, items, [&](int64_t begin, int64_t end) {
         bool nan = false;
         if (rows)
-            pack_rows(a, begin, end, nan);
+            pack_rows<kPlanes>(a, begin, end, nan);
         else
-            pack_pixels(a, begin, end, nan);
+            pack_pixels<kPlanes>(a, begin, end, nan);
         if (nan) __atomic_store_n(a.has_nan, true, __ATOMIC_RELAXED);
     });
+}
+
+inline void pack_lanes(const PackArgs& a) {
+    switch (a.planes) {
+        case 1: return pack_planes<1>(a);
+        case 2: return pack_planes<2>(a);
+        case 3: return pack_planes<3>(a);
+        default: return pack_planes<4>(a);
+    }
 }
 
 }  // namespace

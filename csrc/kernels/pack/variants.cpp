@@ -24,10 +24,16 @@ void arrange_kernels(const uint64_t* pixels, int planes, const ConvGeometry& geo
     one.width = geometry.kernel_w;
     one.stride_h = one.stride_w = one.dilation_h = one.dilation_w = one.groups = 1;
     one.pad_h = one.pad_w = 0;
+    const Gatherer gatherer(one, layout);
+    const int64_t plane_words = one.batch * layout.taps * layout.pixel_words(), row_words = layout.row_words();
+    Scratch row((row_words + kGatherSlack) * static_cast<int64_t>(sizeof(uint64_t)));
     for (int p = 0; p < planes; ++p) {
-        const int64_t plane = p * one.batch * layout.taps * layout.pixel_words();
-        const PatchSource source{&one, &layout, pixels + plane, layout.pixel_words()};
-        gather_patches(source, 0, one.batch, out + p * one.batch * layout.row_words());
+        const uint64_t* plane = pixels + p * plane_words;
+        for (int64_t output = 0; output < one.batch; ++output, out += row_words) {
+            gatherer.gather(plane, layout.pixel_words(), plane + plane_words - 1, output, 1,
+                            reinterpret_cast<uint64_t*>(row.data));
+            memcpy(out, row.data, static_cast<size_t>(row_words) * sizeof(uint64_t));
+        }
     }
 }
 

@@ -11,8 +11,9 @@
 #pragma GCC push_options
 #pragma GCC target("avx2,fma")
 
-#include "../../core/blocks.h"
 #include "../../core/lanes_avx2.h"
+
+#include "../../core/blocks.h"
 #include "write.h"
 
 namespace bnnkit {

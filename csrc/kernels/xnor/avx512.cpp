@@ -11,8 +11,9 @@
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq,avx2,fma")
 
-#include "../../core/blocks.h"
 #include "../../core/lanes_avx512.h"
+
+#include "../../core/blocks.h"
 #include "write.h"
 
 namespace bnnkit {

@@ -6,6 +6,7 @@ namespace bnnkit {
 void xnor(const XnorArgs& args) {
     static constexpr Variant<XnorArgs> variants[] = {
 #if defined(__x86_64__)
+        {Isa::amx, xnor_amx},
         {Isa::avx512, xnor_avx512},
         {Isa::avx2, xnor_avx2},
 #endif

@@ -1,0 +1,133 @@
+// Packed operands expanded to the int8 tiles of AMX. Included inside an AMX + AVX-512 region.
+//
+// A word of 64 bits per plane becomes 64 bytes holding the integer values (the weighted sum of the planes' signs), 0 where
+// the bit is padding; activations as rows of a tile, weights as columns in groups of four consecutive values. int8 holds every
+// operand of up to four planes (at most 15), and a product of tiles is exact in int32.
+#pragma once
+
+#include "amx.h"
+#include "binary_conv.h"
+#include "blocks.h"
+#include "transpose_avx512.h"
+
+namespace bnnkit {
+namespace {
+
+constexpr int64_t kTile = 16;          // rows, and columns of 4 bytes, of one tile
+constexpr int64_t kTileBytes = 1024;   // 16 rows x 64 bytes
+
+// 64 values of one row: the signs of the planes at `words`, weighted, and 0 outside `valid`.
+inline __m512i expand(const uint64_t* words, int64_t plane_stride, int planes, bool thermometer, uint64_t valid) {
+    const __m512i one = _mm512_set1_epi8(1), minus = _mm512_set1_epi8(-1);
+    __m512i sum = _mm512_mask_blend_epi8(_cvtu64_mask64(words[0]), minus, one);
+    for (int p = 1; p < planes; ++p) {
+        const __m512i weight = _mm512_set1_epi8(static_cast<char>(thermometer ? 1 : 1 << p));
+        const __mmask64 set = _cvtu64_mask64(words[p * plane_stride]);
+        sum = _mm512_add_epi8(_mm512_mask_blend_epi8(set, _mm512_sub_epi8(_mm512_setzero_si512(), weight), weight), sum);
+    }
+    return _mm512_maskz_mov_epi8(_cvtu64_mask64(valid), sum);
+}
+
+// Rows of a block as bytes [word][row][64], so that 16 rows of one word are one contiguous tile.
+template <int64_t kRows>
+inline void expand_rows(const BinaryConv& conv, const BorderClasses& borders, const RowBlock& rows, unsigned char* out) {
+    const int64_t words = conv.layout.row_words();
+    for (int64_t r = 0; r < ceil_div(rows.count, 2 * kTile) * 2 * kTile; ++r) {
+        const bool used = r < rows.count;
+        const uint64_t* valid = used ? borders.mask(rows.border_class[r]) : nullptr;
+        for (int64_t word = 0; word < words; ++word) {
+            const __m512i bytes = used ? expand(rows.words + r * words + word, kRows * words, conv.x_planes,
+                                                conv.x_thermometer, valid[word])
+                                       : _mm512_setzero_si512();
+            _mm512_store_si512(out + (word * kRows + r) * 64, bytes);
+        }
+    }
+}
+
+// Weights as tiles [group][panel][word][2][16 quads of values][16 columns][4].
+class TilePanels {
+public:
+    static constexpr int64_t kColumns = 2 * kTile;
+
+    explicit TilePanels(const BinaryConv& conv)
+        : words_(conv.layout.row_words()),
+          panels_(ceil_div(conv.geometry.group_outputs(), kColumns)),
+          bytes_(conv.geometry.groups * panels_ * words_ * 2 * kTileBytes) {
+        const int64_t outputs = conv.geometry.group_outputs(), halves = conv.geometry.groups * panels_ * 2;
+        parallel_for(conv.threads, halves, [&](int64_t begin, int64_t end) {
+            for (int64_t half = begin; half < end; ++half) {
+                const int64_t group = half / (panels_ * 2), first = half % (panels_ * 2) * kTile;
+                for (int64_t word = 0; word < words_; ++word) {
+                    __m512i columns[16];
+                    for (int64_t c = 0; c < kTile; ++c)
+                        columns[c] = first + c < outputs
+                                         ? expand(conv.w + (group * outputs + first + c) * words_ + word,
+                                                  conv.w_plane_words(), conv.w_planes, conv.w_thermometer, ~uint64_t{0})
+                                         : _mm512_setzero_si512();
+                    transpose16(columns);
+                    unsigned char* tile = bytes_.data + ((half / 2 * words_ + word) * 2 + half % 2) * kTileBytes;
+                    for (int64_t q = 0; q < kTile; ++q) _mm512_store_si512(tile + q * 64, columns[q]);
+                }
+            }
+        });
+    }
+
+    const unsigned char* panel(int64_t group, int64_t index) const {
+        return bytes_.data + (group * panels_ + index) * words_ * 2 * kTileBytes;
+    }
+
+private:
+    int64_t words_, panels_;
+    Scratch bytes_;
+};
+
+// Configures the tiles for the life of one call on one thread. Constructing it again while configured is harmless.
+struct TilesConfigured {
+    TilesConfigured() {
+        const TileConfig config = TileConfig::full();
+        _tile_loadconfig(&config);
+    }
+    ~TilesConfigured() { _tile_release(); }
+};
+
+// Adds the products of `words` words of 32 rows x 32 columns to tiles 0..3 (rows 0-15 | 16-31 x columns 0-15 | 16-31).
+// `rows` points at byte (word 0, row 0) of [word][row][64]; `columns` at the panel's word 0.
+inline void multiply_tiles(const unsigned char* rows, int64_t row_stride, const unsigned char* columns, int64_t words) {
+    for (int64_t word = 0; word < words; ++word, rows += row_stride, columns += 2 * kTileBytes) {
+        _tile_loadd(4, rows, 64);
+        _tile_loadd(6, columns, 64);
+        _tile_loadd(7, columns + kTileBytes, 64);
+        _tile_loadd(5, rows + kTileBytes, 64);
+        _tile_dpbssd(0, 4, 6);
+        _tile_dpbssd(1, 4, 7);
+        _tile_dpbssd(2, 5, 6);
+        _tile_dpbssd(3, 5, 7);
+    }
+}
+
+inline void clear_tiles() {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+}
+
+// Tiles 0..3 to or from int32 [32][stride].
+inline void store_tiles(int32_t* out, int64_t stride) {
+    const int64_t bytes = stride * static_cast<int64_t>(sizeof(int32_t));
+    _tile_stored(0, out, bytes);
+    _tile_stored(1, out + kTile, bytes);
+    _tile_stored(2, out + kTile * stride, bytes);
+    _tile_stored(3, out + kTile * stride + kTile, bytes);
+}
+
+inline void load_tiles(const int32_t* in, int64_t stride) {
+    const int64_t bytes = stride * static_cast<int64_t>(sizeof(int32_t));
+    _tile_loadd(0, in, bytes);
+    _tile_loadd(1, in + kTile, bytes);
+    _tile_loadd(2, in + kTile * stride, bytes);
+    _tile_loadd(3, in + kTile * stride + kTile, bytes);
+}
+
+}  // namespace
+}  // namespace bnnkit
