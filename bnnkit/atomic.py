@@ -1,0 +1,78 @@
+"""Files that are either the old one or the new one, whatever happens while they are written."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from bnnkit.errors import MissingError
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+Chunk = bytes | bytearray | memoryview
+
+
+def write_bytes(path: Path, chunks: Iterable[Chunk]) -> None:
+    """Replace the file `path` by the concatenated `chunks`, or leave it exactly as it was.
+
+    The bytes go to a neighbour file, reach the disk (fsync), and only then take the name; a killed process leaves at
+    most the neighbour, which the next write replaces.
+
+    Raises:
+        MissingError: the disk, the quota or the file size limit is exhausted; `path` still holds its previous contents.
+        OSError: any other failure of the file system.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_bytes(Path(folder) / "a.bin", [b"one ", b"file"])
+        ...     (Path(folder) / "a.bin").read_bytes()
+        b'one file'
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            for chunk in chunks:
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        _sync_directory(path.parent)
+    except OSError as failure:
+        _discard(partial)
+        if failure.errno not in DISK_FULL:
+            raise
+        kept = "the previous one is unchanged" if path.exists() else "nothing was written"
+        raise MissingError(
+            f"{path}: no space to save it ({failure.strerror}); {kept}", hint="free some space (df -h shows it)"
+        ) from failure
+    except BaseException:
+        _discard(partial)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace the file `path` by `text` in UTF-8, like `write_bytes`."""
+    write_bytes(path, [text.encode()])
+
+
+def replace_link(link: Path, target: str) -> None:
+    """Make `link` a symbolic link to `target` (relative to the link's folder), replacing an older one at once."""
+    partial = link.with_name(f".{link.name}.{os.getpid()}.partial")
+    _discard(partial)
+    partial.symlink_to(target)
+    partial.replace(link)
+
+
+def _discard(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,147 @@
+"""Accuracy of a network on a set of images: every image counted once, with the interval it is known to."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bnnkit.data import Split
+from bnnkit.train.images import Preparation
+
+Z95 = 1.959963984540054
+"""Two-sided 95 % quantile of the normal distribution."""
+
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class Score:
+    """`correct` of `total` images.
+
+    >>> str(Score(975, 1000))
+    '97.50 % (975/1,000; 95 % interval 96.34 to 98.30)'
+    """
+
+    correct: int
+    total: int
+
+    @property
+    def accuracy(self) -> float:
+        """Share of correct images, 0 to 1; NaN without images."""
+        return self.correct / self.total if self.total else math.nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % Wilson interval of the accuracy, 0 to 1."""
+        return wilson(self.correct, self.total)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the numbers, accuracy and interval in percent."""
+        low, high = self.interval
+        return {
+            "accuracy": 100 * self.accuracy,
+            "correct": self.correct,
+            "total": self.total,
+            "wilson95": [100 * low, 100 * high],
+        }
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        count = f"{self.correct:,}/{self.total:,}"
+        return f"{100 * self.accuracy:.2f} % ({count}; 95 % interval {100 * low:.2f} to {100 * high:.2f})"
+
+
+def wilson(correct: int, total: int, z: float = Z95) -> tuple[float, float]:
+    """Return the Wilson score interval of a proportion; it stays inside 0..1 and is right near both ends.
+
+    Paper: Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
+
+    >>> [round(bound, 4) for bound in wilson(0, 10)]
+    [0.0, 0.2775]
+    """
+    if total == 0:
+        return 0.0, 1.0
+    share = correct / total
+    centre = share + z * z / (2 * total)
+    spread = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
+    scale = 1 + z * z / total
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a network said about some images.
+
+    Attributes:
+        loss: mean cross-entropy.
+        logits: float32 [N, classes], on the CPU.
+        predictions: int64 [N]; -1 where a logit is not finite, which counts as wrong.
+        seconds: time it took.
+    """
+
+    score: Score
+    loss: float
+    logits: Tensor
+    predictions: Tensor
+    seconds: float
+
+    @property
+    def non_finite(self) -> int:
+        """Images with a logit that is not finite."""
+        return int((self.predictions < 0).sum())
+
+    @property
+    def images_per_second(self) -> float:
+        return len(self.predictions) / self.seconds if self.seconds else math.nan
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module,
+    split: Split,
+    indices: Tensor,
+    preparation: Preparation,
+    *,
+    batch: int = BATCH,
+    each: Callable[[int], None] = lambda done: None,
+) -> Evaluation:
+    """Run a network, in evaluation mode, over the images `indices` of a split.
+
+    Args:
+        split: uint8 images and labels, on the network's device.
+        indices: int64 [N], which images, in which order.
+        batch: images per forward pass; the last one takes what remains.
+        each: called after each pass with the number of images done; may raise to stop.
+
+    Example:
+        >>> from bnnkit import create_model, data
+        >>> digits = data.load("digits")
+        >>> model = create_model("mlp", ao_bit="fp", w_bit="fp", adc_bit="fp", in_shape=(1, 8, 8))
+        >>> preparation = Preparation.of(digits, (1, 8, 8))
+        >>> evaluate(model, digits.test, torch.arange(360), preparation).score.total
+        360
+    """
+    start = time.perf_counter()
+    was_training = model.training
+    model.eval()
+    loss, parts = 0.0, []
+    try:
+        for chosen in indices.split(batch):
+            local = chosen.to(split.images.device)
+            logits = model(preparation(split.images[local])).float()
+            loss += nn.functional.cross_entropy(logits, split.labels[local], reduction="sum").item()
+            parts.append(logits.cpu())
+            each(sum(map(len, parts)))
+    finally:
+        model.train(was_training)
+    found = torch.cat(parts)
+    predictions = torch.where(found.isfinite().all(1), found.argmax(1), -1)
+    correct = int((predictions == split.labels[indices.to(split.labels.device)].cpu()).sum())
+    seconds = time.perf_counter() - start
+    return Evaluation(Score(correct, len(indices)), loss / len(indices), found, predictions, seconds)

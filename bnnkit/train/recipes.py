@@ -1,0 +1,90 @@
+"""How networks are trained: published settings, by name. No torch is needed to list them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from bnnkit.registry import Registry
+from bnnkit.train.config import Milestones
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of a training. Milestones are (epoch, learning rate from then on), in the epochs of the recipe.
+
+    With other epochs than the recipe's the milestones move in proportion. `models` are those it is the default of;
+    `short` are the epochs used for the embedded digits when none are asked for.
+    """
+
+    description: str
+    epochs: int
+    short: int
+    lr: float
+    schedule: str
+    milestones: Milestones = ()
+    batch: int = 128
+    optimizer: str = "adam"
+    weight_decay: float = 0.0
+    models: tuple[str, ...] = ()
+
+    def options(self) -> dict[str, Any]:
+        """Return the settings as options of a training."""
+        names = ("epochs", "lr", "schedule", "milestones", "batch", "optimizer", "weight_decay")
+        return {name: getattr(self, name) for name in names}
+
+
+RECIPES: Registry[Recipe] = Registry("recipe")
+
+RECIPES.register("iga-res")(
+    Recipe(
+        description="BNN-IGA's residual networks: Adam 5e-3 in five steps down to 1e-5",
+        epochs=250,
+        short=15,
+        lr=5e-3,
+        schedule="piecewise",
+        milestones=((101.0, 1e-3), (142.0, 5e-4), (184.0, 1e-4), (220.0, 1e-5)),
+        models=("res18", "res20"),
+    )
+)
+RECIPES.register("iga-vgg9")(
+    Recipe(
+        description="BNN-IGA's vgg9: Adam 5e-3 in six steps down to 1e-5",
+        epochs=160,
+        short=10,
+        lr=5e-3,
+        schedule="piecewise",
+        milestones=((40.0, 1e-3), (80.0, 5e-4), (100.0, 1e-4), (120.0, 5e-5), (140.0, 1e-5)),
+        models=("vgg9",),
+    )
+)
+RECIPES.register("iga-mlp")(
+    Recipe(
+        description="the MNIST network: Adam 1e-3, cosine to 0",
+        epochs=30,
+        short=40,
+        lr=1e-3,
+        schedule="cosine",
+        models=("mlp",),
+    )
+)
+RECIPES.register("iga-cosine")(
+    Recipe(
+        description="the newer BNN-IGA: Adam 5e-3, cosine to 0, long",
+        epochs=500,
+        short=30,
+        lr=5e-3,
+        schedule="cosine",
+    )
+)
+
+DEFAULT_RECIPE = "iga-cosine"
+
+
+def recipe_for(model: str) -> str:
+    """Return the name of the recipe a model is trained with when none is asked for.
+
+    >>> recipe_for("res20")
+    'iga-res'
+    """
+    return next((name for name in RECIPES if model in RECIPES.get(name).models), DEFAULT_RECIPE)

@@ -1,0 +1,188 @@
+"""What a training consists of: network, optimizer, images, position; one step of it; its state on disk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bnnkit import checkpoint
+from bnnkit.data import Dataset, Split
+from bnnkit.errors import GateError, MismatchError
+from bnnkit.models import Model, create_model
+from bnnkit.runs import Run
+from bnnkit.train.config import Config
+from bnnkit.train.evaluate import Evaluation, evaluate
+from bnnkit.train.images import Preparation, TrainingImages, limited, network_shape
+from bnnkit.train.nonfinite import all_finite, first_non_finite
+from bnnkit.train.optimizers import OPTIMIZERS, PREFIX, load_state_tensors, state_tensors
+from bnnkit.train.precision import reduced_precision
+from bnnkit.train.schedule import learning_rate
+
+
+@dataclass
+class Position:
+    """How far a training is: `step` steps of `epoch` are done (both from 0), with these sums over them."""
+
+    epoch: int = 0
+    step: int = 0
+    loss: float = 0.0
+    correct: int = 0
+    seen: int = 0
+    step_seconds: float = 0.0
+    epoch_seconds: float = 0.0
+    total_seconds: float = 0.0
+    best_epoch: int | None = None
+    best_correct: int = -1
+
+    @property
+    def recorded(self) -> int:
+        """Epochs whose metrics are complete; a part of an epoch counts when the training ended with it."""
+        return self.epoch + (1 if self.step and not self.seen else 0)
+
+
+class Training:
+    """A network, its optimizer, its images, and how far they are.
+
+    Everything random is a function of (seed, epoch, image), and everything else is in the state that `save` writes, so
+    a training continued from it computes the same bits as one that never stopped.
+
+    Args:
+        config: a resolved config.
+        dataset: the dataset it names.
+        labels: what checkpoints should say about their origin.
+    """
+
+    def __init__(self, config: Config, dataset: Dataset, labels: Mapping[str, Any] | None = None) -> None:
+        torch.set_num_threads(config.threads)
+        self.config = config
+        self.dataset = dataset
+        self.labels = dict(labels or {})
+        self.device = _deterministic_device(config.device)
+        stored = dataset.train.images.shape
+        shape = network_shape(config.model, (int(stored[1]), int(stored[2]), int(stored[3])))
+        torch.manual_seed(config.seed)
+        self.model: Model = create_model(**config.model_options(), classes=len(dataset.classes), in_shape=shape)
+        self.model.to(self.device)
+        self.preparation = Preparation.of(dataset, shape)
+        self.images = TrainingImages(config, dataset, self.preparation, self.device)
+        self.parameters = list(self.model.parameters())
+        self.optimizer = OPTIMIZERS.get(config.optimizer)(self.parameters, config)
+        self.position = Position()
+        self.test_images = Split(dataset.test.images.to(self.device), dataset.test.labels.to(self.device))
+        self.test_indices = limited(len(dataset.test), config.limit)
+
+    def initialise(self) -> None:
+        """Start from the weights of `config.init`, if one is given.
+
+        Raises:
+            MissingError, MismatchError: there is no such file, or it holds another network.
+        """
+        if self.config.init is not None:
+            checkpoint.load_weights(checkpoint.read(self.config.init), self.model)
+
+    @property
+    def steps_done(self) -> int:
+        return self.position.epoch * self.images.steps + self.position.step
+
+    @property
+    def steps_total(self) -> int:
+        every = self.config.epochs * self.images.steps
+        return every if self.config.max_steps is None else min(every, self.config.max_steps)
+
+    @property
+    def training_is_over(self) -> bool:
+        """Whether all steps are done and validated."""
+        return self.steps_done >= self.steps_total and not self.position.seen
+
+    def step(self) -> None:
+        """Do one step: forward, backward, optimizer, clamp.
+
+        Raises:
+            GateError: the loss or a gradient is not finite; the weights are still those before the step.
+        """
+        start = time.perf_counter()
+        position, config = self.position, self.config
+        images, labels = self.images.batch(position.epoch, position.step)
+        rate = learning_rate(config, position.epoch + position.step / self.images.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.model.train()
+        with reduced_precision(self.model, config.precision, self.device):
+            logits = self.model(images)
+        loss = nn.functional.cross_entropy(logits, labels)
+        self.optimizer.zero_grad()
+        loss.backward()
+        if not all_finite(loss, self.parameters):
+            raise self._non_finite(float(loss), images, labels)
+        self.optimizer.step()
+        self.model.clamp_latent()
+        position.loss += float(loss.detach()) * len(labels)
+        position.correct += int((logits.detach().argmax(1) == labels).sum())
+        position.seen += len(labels)
+        position.step += 1
+        position.step_seconds += time.perf_counter() - start
+
+    def validate(self, each: Callable[[int], None]) -> Evaluation | None:
+        """Return the evaluation on the validation images, None if there are none."""
+        if not len(self.images.validation):
+            return None
+        return evaluate(self.model, self.images.split, self.images.validation, self.preparation, each=each)
+
+    def test(self, each: Callable[[int], None]) -> Evaluation:
+        """Return the evaluation on the test images (`limit` of them)."""
+        return evaluate(self.model, self.test_images, self.test_indices, self.preparation, each=each)
+
+    def save(self, run: Run) -> None:
+        """Write last.safetensors: weights, optimizer, position, random state."""
+        extra = state_tensors(self.optimizer, self.model)
+        extra["rng.cpu"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            extra["rng.cuda"] = torch.cuda.get_rng_state(self.device)
+        metadata = {**self._metadata(), "position": asdict(self.position)}
+        checkpoint.save(run.last, self.model, extra=extra, metadata=metadata)
+
+    def save_best(self, run: Run) -> None:
+        """Write best-val.safetensors: the weights as they are."""
+        checkpoint.save(run.best, self.model, metadata=self._metadata())
+
+    def restore(self, run: Run) -> None:
+        """Continue where `save` was called.
+
+        Raises:
+            MismatchError: last.safetensors is damaged, or belongs to another network.
+        """
+        state = checkpoint.read(run.last)
+        checkpoint.check(state, self.model.config)
+        checkpoint.load_weights(state, self.model)
+        load_state_tensors(self.optimizer, self.model, state.part(PREFIX))
+        try:
+            self.position = Position(**state.metadata["position"])
+            torch.set_rng_state(state.tensors["rng.cpu"])
+        except (KeyError, TypeError) as failure:
+            raise MismatchError(f"{run.last}: holds no state to continue from", hint="train again") from failure
+        if self.device.type == "cuda" and "rng.cuda" in state.tensors:
+            torch.cuda.set_rng_state(state.tensors["rng.cuda"], self.device)
+
+    def _metadata(self) -> dict[str, Any]:
+        source = {"dataset": self.dataset.name, "fingerprint": self.dataset.fingerprint, "seed": self.config.seed}
+        source |= {"epoch": self.position.epoch, "step": self.position.step, "limited": self.config.limited}
+        return {"preparation": self.preparation.metadata(), "provenance": {**source, **self.labels}}
+
+    def _non_finite(self, loss: float, images: Tensor, labels: Tensor) -> GateError:
+        layer = first_non_finite(self.model, images, labels)
+        where = f"train {self.config.model}: epoch {self.position.epoch + 1}, step {self.position.step + 1}"
+        return GateError(
+            f"{where}: loss {loss:.4g}; {layer}; finite numbers were needed", hint=f"--lr {self.config.lr / 10:g}"
+        )
+
+
+def _deterministic_device(name: str) -> torch.device:
+    if name == "cuda":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = False
+    return torch.device(name)
