@@ -23,8 +23,7 @@ def _conv_size(size: int, kernel: int, stride: int, padding: int, dilation: int)
     return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
 
 
-@torch.library.register_fake("bnnkit::pack_pixels")
-def _(
+def _fake_pack_pixels(
     x: Tensor,
     thresholds: Sequence[float],
     strict: bool,
@@ -38,8 +37,7 @@ def _(
     return x.new_empty((planes, x.shape[0], *x.shape[2:], row), dtype=torch.uint8)
 
 
-@torch.library.register_fake("bnnkit::pack_kernels")
-def _(
+def _fake_pack_kernels(
     w: Tensor,
     thresholds: Sequence[float],
     strict: bool,
@@ -61,8 +59,7 @@ def _fake_output(
     return x_bits.new_empty((x_bits.shape[1], w_bits.shape[1], *size), dtype=torch.float32)
 
 
-@torch.library.register_fake("bnnkit::xnor_conv2d")
-def _(
+def _fake_xnor_conv2d(
     x_bits: Tensor,
     w_bits: Tensor,
     x: Tensor | None,
@@ -78,8 +75,7 @@ def _(
     return _fake_output(x_bits, w_bits, kernel, stride, padding, dilation)
 
 
-@torch.library.register_fake("bnnkit::adc_conv2d")
-def _(
+def _fake_adc_conv2d(
     x_bits: Tensor,
     w_bits: Tensor,
     x: Tensor | None,
@@ -106,8 +102,7 @@ def _(
     return _fake_output(x_bits, w_bits, kernel, stride, padding, dilation)
 
 
-@torch.library.register_fake("bnnkit::adc_conv2d_backward")
-def _(
+def _fake_adc_conv2d_backward(
     gy: Tensor,
     x_bits: Tensor,
     w_bits: Tensor,
@@ -129,13 +124,11 @@ def _(
     return [gx, gy.new_empty((w_bits.shape[1], channels // groups, kernel[0], kernel[1]))]
 
 
-@torch.library.register_fake("bnnkit::slice_weights")
-def _(w: Tensor, bits: int, cell_bit: int) -> Tensor:
+def _fake_slice_weights(w: Tensor, bits: int, cell_bit: int) -> Tensor:
     return w.new_empty((-(-bits // cell_bit), *w.shape), dtype=torch.uint8)
 
 
-@torch.library.register_fake("bnnkit::merge_slices")
-def _(slices: Tensor, cell_bit: int) -> Tensor:
+def _fake_merge_slices(slices: Tensor, cell_bit: int) -> Tensor:
     return slices.new_empty(slices.shape[1:], dtype=torch.int32)
 
 
@@ -168,5 +161,17 @@ def _adc_backward(ctx: Any, gy: Tensor) -> tuple[Tensor | None, ...]:
     return None, None, *_gradients(ctx, gy, ctx.saved_tensors[2]), *[None] * 17
 
 
-torch.library.register_autograd("bnnkit::xnor_conv2d", _xnor_backward, setup_context=_keep_xnor)
-torch.library.register_autograd("bnnkit::adc_conv2d", _adc_backward, setup_context=_keep_adc)
+def register() -> None:
+    """Tell torch; called once, after the extension is loaded."""
+    for fake in (
+        _fake_pack_pixels,
+        _fake_pack_kernels,
+        _fake_xnor_conv2d,
+        _fake_adc_conv2d,
+        _fake_adc_conv2d_backward,
+        _fake_slice_weights,
+        _fake_merge_slices,
+    ):
+        torch.library.register_fake(f"bnnkit::{fake.__name__.removeprefix('_fake_')}", fake)
+    torch.library.register_autograd("bnnkit::xnor_conv2d", _xnor_backward, setup_context=_keep_xnor)
+    torch.library.register_autograd("bnnkit::adc_conv2d", _adc_backward, setup_context=_keep_adc)

@@ -13,6 +13,7 @@ from types import ModuleType
 import torch
 
 from bnnkit.errors import MissingError, UsageError
+from bnnkit.ops import autograd
 
 
 @cache
@@ -31,7 +32,7 @@ def load() -> ModuleType:
         torch.ops.load_library(str(Path(spec.origin).with_name("_ops.so")))
     except (ImportError, OSError) as error:
         raise MissingError(f"extension: the compiled kernels do not load: {error}", hint=hint) from error
-    importlib.import_module("bnnkit.ops.autograd")
+    autograd.register()
     return module
 
 

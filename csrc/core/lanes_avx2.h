@@ -31,6 +31,7 @@ struct Lanes {
     }
 };
 
+typedef int32_t Ints16 __attribute__((vector_size(64)));
 constexpr int64_t kTransposed = 1;  // tiles are written value by value
 
 template <int kColumns, class Finish>

@@ -18,6 +18,8 @@ void adc(const AdcArgs& args) {
 void adc_backward(const AdcBackwardArgs& args) {
     static constexpr Variant<AdcBackwardArgs> variants[] = {
 #if defined(__x86_64__)
+        {Isa::avx512, adc_backward_avx512},
+        {Isa::avx2, adc_backward_avx2},
 #endif
         {Isa::reference, adc_backward_reference},
     };
