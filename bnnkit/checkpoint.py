@@ -277,4 +277,3 @@ def _metadata(path: Path, header: dict[str, Any]) -> dict[str, Any]:
 
 def _comparable(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
-

@@ -16,31 +16,31 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bnnkit.train.config import Config
-    from bnnkit.train.evaluate import Evaluation, Score, evaluate, wilson
+    from bnnkit.train.evaluation import Evaluation, Score, evaluate, wilson
     from bnnkit.train.images import Preparation
     from bnnkit.train.loop import Silent, Watcher
+    from bnnkit.train.plan import Plan, resolve
     from bnnkit.train.recipes import RECIPES, Recipe, recipe_for
-    from bnnkit.train.resolve import Plan, resolve
     from bnnkit.train.session import Outcome, Summary, resume, start
 
 _HOME = {
     "Config": "config",
-    "Evaluation": "evaluate",
+    "Evaluation": "evaluation",
     "Outcome": "session",
-    "Plan": "resolve",
+    "Plan": "plan",
     "Preparation": "images",
     "RECIPES": "recipes",
     "Recipe": "recipes",
-    "Score": "evaluate",
+    "Score": "evaluation",
     "Silent": "loop",
     "Summary": "session",
     "Watcher": "loop",
-    "evaluate": "evaluate",
+    "evaluate": "evaluation",
     "recipe_for": "recipes",
-    "resolve": "resolve",
+    "resolve": "plan",
     "resume": "session",
     "start": "session",
-    "wilson": "evaluate",
+    "wilson": "evaluation",
 }
 
 __all__ = [

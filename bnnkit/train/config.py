@@ -14,7 +14,7 @@ from bnnkit.registry import Registry
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib
+    import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
 
 Milestones: TypeAlias = tuple[tuple[float, float], ...]
 

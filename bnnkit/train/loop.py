@@ -12,7 +12,7 @@ from bnnkit import checkpoint
 from bnnkit.errors import GateError, InterruptedRunError
 from bnnkit.runs import Run
 from bnnkit.train import curve
-from bnnkit.train.evaluate import Evaluation, Score
+from bnnkit.train.evaluation import Evaluation, Score
 from bnnkit.train.interrupt import StopRequest
 from bnnkit.train.schedule import learning_rate
 from bnnkit.train.training import Training

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TypeAlias
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnnkit.nn import Operands
 
 PRECISIONS = ("fp32", "bf16")
 
+Forward: TypeAlias = Callable[[Tensor], Tensor]
 
-def float_layers(model: nn.Module) -> list[nn.Module]:
+
+def float_layers(model: nn.Module) -> list[nn.Conv2d | nn.Linear]:
     """Return the convolutions and linear layers that neither quantize nor convert anything."""
-    return [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear) and not _on_arrays(m)]
+    return [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear) and not on_arrays(m)]
 
 
-def _on_arrays(layer: nn.Module) -> bool:
-    if not isinstance(layer, Operands):
-        return False
-    return not (layer.ao_bit == layer.w_bit == "fp" and layer.adc is None)
+def on_arrays(layer: nn.Module) -> bool:
+    """Return whether a layer quantizes its operands or converts partial sums."""
+    return isinstance(layer, Operands) and not (layer.ao_bit == layer.w_bit == "fp" and layer.adc is None)
 
 
 @contextmanager
@@ -31,53 +33,50 @@ def reduced_precision(model: nn.Module, precision: str, device: torch.device) ->
 
     Weights stay float32 and so does everything that enters or leaves a layer.
     """
-    if precision == "fp32":
+    layers = float_layers(model) if precision == "bf16" else []
+    with _replaced(layers, lambda layer: _in_bfloat16(layer.forward, device)):
         yield
-        return
-    layers = float_layers(model)
-    for layer in layers:
-        layer.forward = _in_bfloat16(layer.forward, device)  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        for layer in layers:
-            del layer.forward
 
 
 @contextmanager
-def double_precision(model: nn.Module) -> Iterator[None]:
-    """Compute the full-precision layers in double precision inside the block, rounding once to float32.
+def repeatable(model: nn.Module) -> Iterator[None]:
+    """Make the outputs independent of batch size and threads inside the block, for a network on arrays.
 
-    Sums of floats depend on their order, which torch chooses by batch size and threads; in double precision the
-    difference is below what the rounding to float32 keeps.
+    Array layers sum integers. The other layers sum floats in an order that torch chooses by batch size and threads;
+    they are computed in double precision, where the order is below what rounding to float32 keeps. A difference in
+    the last bit would otherwise be enough to flip a sign further on. Networks without array layers stay as they are.
     """
-    layers = float_layers(model)
-    hooks = []
+    layers = float_layers(model) if any(on_arrays(m) for m in model.modules()) else []
+    with _replaced(layers, _in_double):
+        yield
+
+
+@contextmanager
+def _replaced(layers: list[nn.Conv2d | nn.Linear], make: Callable[[nn.Conv2d | nn.Linear], Forward]) -> Iterator[None]:
     for layer in layers:
-        layer.double()
-        hooks.append(layer.register_forward_pre_hook(_widen))
-        hooks.append(layer.register_forward_hook(_round))
+        layer.forward = make(layer)  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
-        for hook in hooks:
-            hook.remove()
         for layer in layers:
-            layer.float()
+            # The class's own forward comes back into view.
+            del layer.forward
 
 
-def _in_bfloat16(forward: Any, device: torch.device) -> Any:
+def _in_bfloat16(forward: Forward, device: torch.device) -> Forward:
     def computed(x: Tensor) -> Tensor:
         with torch.autocast(device.type, dtype=torch.bfloat16):
-            y: Tensor = forward(x)
-        return y.float()
+            return forward(x).float()
 
     return computed
 
 
-def _widen(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return tuple(x.double() for x in inputs)
+def _in_double(layer: nn.Conv2d | nn.Linear) -> Forward:
+    def computed(x: Tensor) -> Tensor:
+        weight, bias = layer.weight.double(), None if layer.bias is None else layer.bias.double()
+        if isinstance(layer, nn.Linear):
+            return F.linear(x.double(), weight, bias).float()
+        y: Tensor = layer._conv_forward(x.double(), weight, bias)
+        return y.float()
 
-
-def _round(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-    return output.float()
+    return computed

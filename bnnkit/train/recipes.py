@@ -13,8 +13,9 @@ from bnnkit.train.config import Milestones
 class Recipe:
     """Settings of a training. Milestones are (epoch, learning rate from then on), in the epochs of the recipe.
 
-    With other epochs than the recipe's the milestones move in proportion. `models` are those it is the default of;
-    `short` are the epochs used for the embedded digits when none are asked for.
+    With other epochs than the recipe's the milestones move in proportion. `models` are those it is the default of, the
+    first also the one it trains when none is named; `short` are the epochs used for the embedded digits when none
+    are asked for.
     """
 
     description: str
@@ -44,7 +45,7 @@ RECIPES.register("iga-res")(
         lr=5e-3,
         schedule="piecewise",
         milestones=((101.0, 1e-3), (142.0, 5e-4), (184.0, 1e-4), (220.0, 1e-5)),
-        models=("res18", "res20"),
+        models=("res20", "res18"),
     )
 )
 RECIPES.register("iga-vgg9")(

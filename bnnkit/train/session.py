@@ -15,10 +15,10 @@ from bnnkit import runs
 from bnnkit.data import Dataset, load
 from bnnkit.errors import MismatchError, UsageError
 from bnnkit.runs import Run
-from bnnkit.train.config import differences, from_run, to_toml
+from bnnkit.train.config import Config, differences, from_run, to_toml
 from bnnkit.train.interrupt import stop_on_signals
 from bnnkit.train.loop import Watcher, fit
-from bnnkit.train.resolve import Plan, check
+from bnnkit.train.plan import Plan, check, parsed_bits, validation_count
 from bnnkit.train.training import Training
 
 
@@ -86,7 +86,8 @@ def resume(
     """
     run = runs.resolve(reference, root=root)
     config = from_run(run.config)
-    changed = differences(config, {name: value for name, value in given.items() if name != "data_dir"})
+    dataset = load(config.dataset, data_dir=given.get("data_dir", config.data_dir))
+    changed = differences(config, _as_in_config(given, config, dataset))
     if changed:
         raise MismatchError(
             "\n  ".join([f"{run.path}: --resume continues a run as it was begun; changed options:", *changed]),
@@ -94,7 +95,6 @@ def resume(
         )
     check(config)
     stamp = run.read_json("stamp.json")
-    dataset = load(config.dataset, data_dir=given.get("data_dir", config.data_dir))
     if dataset.fingerprint != stamp["dataset"]["fingerprint"]:
         raise MismatchError(
             f"{run.path}: dataset {config.dataset} is not the one the run was begun with (fingerprint "
@@ -191,6 +191,14 @@ def _fit(training: Training, run: Run, watcher: Watcher) -> Outcome:
     stamp["checkpoints"] = {path.name: runs.file_digest(path) for path in files}
     run.write_json("stamp.json", stamp)
     return Outcome(run, training.config.seed, result.as_json())
+
+
+def _as_in_config(given: Mapping[str, Any], config: Config, dataset: Dataset) -> dict[str, Any]:
+    options = {name: value for name, value in given.items() if name != "data_dir"}
+    if "val_split" in options:
+        used = min(len(dataset.train), config.limit or len(dataset.train))
+        options["val_split"] = validation_count(options["val_split"], used)
+    return {**options, **parsed_bits(options)}
 
 
 def _dataset_stamp(dataset: Dataset) -> dict[str, Any]:

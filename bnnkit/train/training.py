@@ -16,7 +16,7 @@ from bnnkit.errors import GateError, MismatchError
 from bnnkit.models import Model, create_model
 from bnnkit.runs import Run
 from bnnkit.train.config import Config
-from bnnkit.train.evaluate import Evaluation, evaluate
+from bnnkit.train.evaluation import Evaluation, evaluate
 from bnnkit.train.images import Preparation, TrainingImages, limited, network_shape
 from bnnkit.train.nonfinite import all_finite, first_non_finite
 from bnnkit.train.optimizers import OPTIMIZERS, PREFIX, load_state_tensors, state_tensors

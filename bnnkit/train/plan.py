@@ -82,13 +82,12 @@ def resolve(model: str | None, given: Mapping[str, Any], *, recipe: str | None =
     options |= {"model": name, "dataset": dataset_name}
     options |= _timing(base, given, embedded=dataset_name == EMBEDDED)
     options.pop("short", None)
-    options["ao_bit"], options["w_bit"] = parse_bits(options["ao_bit"]), parse_bits(options["w_bit"])
-    options["adc_bit"] = parse_adc_bits(options["adc_bit"])
+    options |= parsed_bits(options)
     if asked.get("augment") is None:
         # Grey images are digits here, which mirroring would turn into something else.
         options["augment"] = "crop-flip" if dataset.train.images.shape[1] == 3 else "none"
     used = min(len(dataset.train), options["limit"] or len(dataset.train))
-    options["val_split"] = _validation_count(asked.get("val_split"), used)
+    options["val_split"] = validation_count(asked.get("val_split"), used)
     config = Config(**options)
     check(config)
     return Plan(config, dataset, notices)
@@ -152,7 +151,14 @@ def _timing(base: Mapping[str, Any], given: Mapping[str, Any], *, embedded: bool
     return {"epochs": epochs, "lr": rate, "schedule": schedule, "milestones": milestones}
 
 
-def _validation_count(asked: float | None, used: int) -> int:
+def parsed_bits(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the bit widths among some options, text turned into what `Config` holds."""
+    parsers = {"ao_bit": parse_bits, "w_bit": parse_bits, "adc_bit": parse_adc_bits}
+    return {name: parse(options[name]) for name, parse in parsers.items() if name in options}
+
+
+def validation_count(asked: float | None, used: int) -> int:
+    """Return how many of `used` training images are held out: a share below 1, a count, or by default a tenth."""
     if asked is None:
         return min(round(0.1 * used), MAX_DEFAULT_VALIDATION)
     if asked < 0 or (asked > 1 and asked != int(asked)):

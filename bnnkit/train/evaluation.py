@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from bnnkit.data import Split
 from bnnkit.train.images import Preparation
+from bnnkit.train.precision import repeatable
 
 Z95 = 1.959963984540054
 """Two-sided 95 % quantile of the normal distribution."""
@@ -113,6 +114,9 @@ def evaluate(
 ) -> Evaluation:
     """Run a network, in evaluation mode, over the images `indices` of a split.
 
+    The logits of a network on arrays do not depend on `batch` or on the number of threads, see
+    `bnnkit.train.precision.repeatable`.
+
     Args:
         split: uint8 images and labels, on the network's device.
         indices: int64 [N], which images, in which order.
@@ -132,12 +136,13 @@ def evaluate(
     model.eval()
     loss, parts = 0.0, []
     try:
-        for chosen in indices.split(batch):
-            local = chosen.to(split.images.device)
-            logits = model(preparation(split.images[local])).float()
-            loss += nn.functional.cross_entropy(logits, split.labels[local], reduction="sum").item()
-            parts.append(logits.cpu())
-            each(sum(map(len, parts)))
+        with repeatable(model):
+            for chosen in indices.split(batch):
+                local = chosen.to(split.images.device)
+                logits = model(preparation(split.images[local])).float()
+                loss += nn.functional.cross_entropy(logits, split.labels[local], reduction="sum").item()
+                parts.append(logits.cpu())
+                each(sum(map(len, parts)))
     finally:
         model.train(was_training)
     found = torch.cat(parts)

@@ -1,0 +1,293 @@
+"""`bnnkit eval`: accuracy of a trained network, through the converters it was trained with or through others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from bnnkit.errors import GateError, UsageError
+from bnnkit_cli import output
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bnnkit.data import Dataset, Split
+    from bnnkit.models import Model
+    from bnnkit.nn import Backend
+    from bnnkit.train.evaluation import Evaluation
+    from bnnkit.train.invariance import Finding
+    from bnnkit.train.subject import Subject
+
+INVARIANCE_IMAGES = 263
+"""A full batch of 256 and a remainder."""
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One setting of the converters: what the network said, and what the one it is compared with said."""
+
+    adc_bit: int | str
+    found: Evaluation
+    other: Evaluation | None
+
+    @property
+    def differing(self) -> int | None:
+        """Images on which the two disagree."""
+        if self.other is None:
+            return None
+        return int((self.found.predictions != self.other.predictions).sum())
+
+    def as_json(self) -> dict[str, Any]:
+        found = self.found
+        entry = {"adc_bit": self.adc_bit, **found.score.as_json(), "loss": found.loss, "seconds": found.seconds}
+        entry |= {"images_per_second": found.images_per_second, "non_finite": found.non_finite}
+        if self.other is not None:
+            entry |= {"compare": self.other.score.as_json(), "differing_predictions": self.differing}
+        return entry
+
+
+# The parameters are the documentation of the command, which makes the function long.
+def eval(
+    subject: Annotated[
+        str,
+        typer.Argument(
+            metavar="[CKPT|RUN|MODEL]",
+            help="Checkpoint file, run (path, name, or latest), or a model: its newest run.",
+        ),
+    ] = "latest",
+    dataset: Annotated[str | None, typer.Option(help="Dataset [default: the one it was trained on].")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Where prepared datasets live [default: $BNNKIT_DATA].")] = None,
+    adc_bit: Annotated[
+        str | None,
+        typer.Option(help="Bits of the converters, or a list such as fp,1,2,3,4 [default: as trained]."),
+    ] = None,
+    rows: Annotated[int | None, typer.Option(help="Word lines of an array [default: as trained].")] = None,
+    mapping: Annotated[str | None, typer.Option(help="channel or tap [default: as trained].")] = None,
+    channels_per_array: Annotated[
+        int | None, typer.Option(help="Input channels of an array [default: as trained].")
+    ] = None,
+    ao_bit: Annotated[str | None, typer.Option(help="Refuse a network with other bits of activations.")] = None,
+    w_bit: Annotated[str | None, typer.Option(help="Refuse a network with other bits of weights.")] = None,
+    backend: Annotated[str, typer.Option(help="auto, packed, torch or reference.")] = "auto",
+    check_invariance: Annotated[
+        bool,
+        typer.Option("--check-invariance", help="Compare logits over batch sizes, threads, variants and backends."),
+    ] = False,
+    compare: Annotated[
+        str | None, typer.Option(metavar="OTHER", help="A second network; count the differing predictions.")
+    ] = None,
+    logits: Annotated[
+        Path | None, typer.Option(metavar="FILE.npy", help="Write the logits, float32 [images, classes].")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Use only N test images; marks the result limited.")] = None,
+    batch: Annotated[int, typer.Option(help="Images per forward pass; the result does not depend on it.")] = 256,
+    threads: Annotated[int | None, typer.Option(help="Of the processor [default: all cores].")] = None,
+    runs_dir: Annotated[Path, typer.Option(help="Where run directories live.")] = Path("runs"),
+    min_acc: Annotated[float | None, typer.Option(help="Exit with 1 if an accuracy is below this percentage.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")] = False,
+) -> None:
+    """Test a trained network on all test images.
+
+    Layers in full precision are computed in double precision, so the result does not depend on batch size or threads.
+    """
+    from bnnkit import checkpoint
+    from bnnkit.quantizers import parse_bits
+    from bnnkit.train.images import limited
+    from bnnkit.train.subject import find
+
+    _prepare(batch, limit, threads)
+    trained = find(subject, root=runs_dir)
+    expected = {"ao_bit": ao_bit, "w_bit": w_bit}
+    checkpoint.check(trained.checkpoint, {k: parse_bits(v) for k, v in expected.items() if v is not None})
+    other = find(compare, root=runs_dir) if compare is not None else None
+    data = trained.dataset(dataset, data_dir)
+    indices = limited(len(data.test), limit)
+    bits = _adc_bits(adc_bit, trained, logits)
+    arrays = {"rows": rows, "mapping": mapping, "channels_per_array": channels_per_array}
+    changes = {name: value for name, value in arrays.items() if value is not None}
+    work = _Work(data.test, indices, batch, backend, changes)
+    table = [_Row(bit, work.measure(trained, bit), work.measure(other, bit if adc_bit else None)) for bit in bits]
+    if logits is not None:
+        _write_logits(logits, table[0].found)
+    findings = work.invariance(trained, bits[0]) if check_invariance else []
+    report = _Report(trained, other, data, table, findings, limit is not None and limit < len(data.test))
+    report.print(json)
+    report.check(min_acc)
+
+
+def _prepare(batch: int, limit: int | None, threads: int | None) -> None:
+    import torch
+
+    for name, value in {"--batch": batch, "--limit": limit, "--threads": threads}.items():
+        if value is not None and value < 1:
+            raise UsageError(f"eval: {name} {value}; at least 1 was needed", hint=f"leave {name} out")
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
+def _adc_bits(text: str | None, trained: Subject, logits: Path | None) -> list[int | str]:
+    from bnnkit.cim import parse_adc_bits
+
+    if text is None:
+        return [trained.checkpoint.config["adc_bit"]]
+    bits: list[int | str] = [parse_adc_bits(part.strip()) for part in text.split(",")]
+    if logits is not None and len(bits) > 1:
+        raise UsageError(
+            f"eval: --logits with {len(bits)} settings of the converters; one file holds one", hint="give one --adc-bit"
+        )
+    return bits
+
+
+def _write_logits(path: Path, found: Evaluation) -> None:
+    import io
+
+    import numpy as np
+
+    from bnnkit.atomic import write_bytes
+
+    content = io.BytesIO()
+    np.save(content, found.logits.numpy())
+    write_bytes(path, [content.getvalue()])
+    output.log(f"logits: {path}, {list(found.logits.shape)} float32")
+
+
+@dataclass(frozen=True)
+class _Work:
+    """The images, and how networks are run over them."""
+
+    split: Split
+    indices: Tensor
+    batch: int
+    backend: str
+    changes: Mapping[str, Any]
+
+    def measure(self, subject: Subject | None, adc_bit: int | str | None) -> Evaluation | None:
+        """Evaluate a network, as it is stored where `adc_bit` is None."""
+        from bnnkit.nn import backend
+        from bnnkit.train import evaluate
+
+        if subject is None:
+            return None
+        model = self._model(subject, adc_bit)
+        total = len(self.indices)
+        with backend(cast("Backend", self.backend)), output.progress(f"ADC {model.config['adc_bit']}", total) as bar:
+            return evaluate(
+                model,
+                self.split,
+                self.indices,
+                subject.preparation,
+                batch=self.batch,
+                each=lambda done: None if done == total else bar.update(done, total),
+            )
+
+    def invariance(self, subject: Subject, adc_bit: int | str) -> list[Finding]:
+        """Try every way of computing the first logits."""
+        from bnnkit.train.invariance import check_invariance
+
+        return check_invariance(
+            self._model(subject, adc_bit),
+            self.split,
+            self.indices[:INVARIANCE_IMAGES],
+            subject.preparation,
+            backend=cast("Backend", self.backend),
+            each=lambda setting: output.log(f"comparing: {setting}", verbosity=1),
+        )
+
+    def _model(self, subject: Subject, adc_bit: int | str | None) -> Model:
+        return subject.model(dict(self.changes) if adc_bit is None else {**self.changes, "adc_bit": adc_bit})
+
+
+@dataclass(frozen=True)
+class _Report:
+    """Everything that was found, as tables or JSON, and whether it is good enough."""
+
+    trained: Subject
+    other: Subject | None
+    data: Dataset
+    table: Sequence[_Row]
+    findings: Sequence[Finding]
+    limited: bool
+
+    def print(self, json: bool) -> None:
+        if json:
+            output.emit_json("eval", self._document())
+            return
+        self._print_accuracies()
+        if self.findings:
+            output.result_text("")
+            self._print_findings()
+
+    def check(self, min_acc: float | None) -> None:
+        """Raise `GateError` where integers depend on how they are computed, or an accuracy is below `min_acc`."""
+        wrong = [finding for finding in self.findings if finding.layer is not None and finding.on_integers]
+        if wrong:
+            where = "; ".join(f"{f.setting}: first in layer '{f.layer}'" for f in wrong)
+            raise GateError(
+                f"--check-invariance: logits differ on the integer path ({where}); identical ones were needed",
+                hint="bnnkit doctor",
+            )
+        low = [row for row in self.table if min_acc is not None and not 100 * row.found.score.accuracy >= min_acc]
+        if low:
+            values = ", ".join(f"{100 * row.found.score.accuracy:.2f} % (ADC {row.adc_bit})" for row in low)
+            raise GateError(f"--min-acc: {values}; at least {min_acc:g} % was demanded", hint="train longer")
+
+    def _document(self) -> dict[str, Any]:
+        return {
+            "checkpoint": self.trained.path,
+            "model": self.trained.checkpoint.config,
+            "provenance": self.trained.provenance,
+            "compared_with": self.other.path if self.other else None,
+            "dataset": {"name": self.data.name, "fingerprint": self.data.fingerprint, "note": self.data.note},
+            "limited": self.limited,
+            "results": [row.as_json() for row in self.table],
+            "invariance": [{**asdict(finding), "identical": finding.identical} for finding in self.findings],
+        }
+
+    def _print_accuracies(self) -> None:
+        from bnnkit.checkpoint import describe
+
+        columns = ["ADC", "test %", "95 % interval", "correct", "images/s"]
+        columns += ["other %", "differing predictions"] if self.other else []
+        rows = []
+        for row in self.table:
+            score = row.found.score
+            low, high = score.interval
+            cells: list[object] = [
+                str(row.adc_bit),
+                f"{100 * score.accuracy:.2f}",
+                f"{100 * low:.2f} to {100 * high:.2f}",
+            ]
+            cells += [f"{score.correct:,}/{score.total:,}", f"{row.found.images_per_second:,.0f}"]
+            cells += [f"{100 * row.other.score.accuracy:.2f}", row.differing] if row.other else []
+            rows.append(cells)
+        notes = [f"limited: {self.table[0].found.score.total:,} of {len(self.data.test):,} test images"] * self.limited
+        notes += [f"other: {self.other.path}"] if self.other else []
+        notes += [
+            f"{n:,} images have logits that are not finite" for n in {r.found.non_finite for r in self.table} if n
+        ]
+        notes += [f"{self.data.name}: {self.data.note}"] if self.data.note else []
+        title = f"{self.trained.path}: {describe(self.trained.checkpoint.config)}, on {self.data.name}"
+        output.result_table(columns, rows, title=title, notes=notes)
+
+    def _print_findings(self) -> None:
+        columns = [
+            "logits of batch 256 against",
+            "images",
+            "identical",
+            "differing",
+            "largest difference",
+            "first layer",
+        ]
+        rows = [(f.setting, f.images, f.identical, f.differing, f.largest, self._layer(f)) for f in self.findings]
+        images = max(finding.images for finding in self.findings)
+        notes = [f"checked on {images:,} of {len(self.data.test):,} test images"]
+        output.result_table(columns, rows, notes=notes)
+
+    def _layer(self, finding: Finding) -> str | None:
+        if finding.layer is None:
+            return None
+        return f"{finding.layer} ({'integers' if finding.on_integers else 'floats: not on the integer path'})"
