@@ -36,13 +36,12 @@ void describe(const Parts&... parts) {
 
 inline bool fail(const char* file, int line, const std::string& what) {
     constexpr int kShown = 20;
-    if (++failures <= kShown)
-        fprintf(stderr, "%s:%d: %s\n    in %s\n", file, line, what.c_str(), description.c_str());
+    if (++failures <= kShown) fprintf(stderr, "%s:%d: %s\n    in %s\n", file, line, what.c_str(), description.c_str());
     return false;
 }
 
 template <class A, class B>
-bool equal(const A& a, const B& b, const char* text, const char* file, int line) {
+bool expect_equal(const A& a, const B& b, const char* text, const char* file, int line) {
     if (a == b) return true;
     std::ostringstream what;
     what << text << ": " << a << " is not " << b;
@@ -51,10 +50,11 @@ bool equal(const A& a, const B& b, const char* text, const char* file, int line)
 
 // Elements of two ranges, reporting the first that differs.
 template <class Range>
-bool same(const Range& a, const Range& b, const char* text, const char* file, int line) {
-    if (!equal(a.size(), b.size(), text, file, line)) return false;
+bool expect_same(const Range& a, const Range& b, const char* text, const char* file, int line) {
+    if (!expect_equal(a.size(), b.size(), text, file, line)) return false;
     for (size_t i = 0; i < a.size(); ++i)
-        if (!equal(a[i], b[i], (std::string(text) + " at " + std::to_string(i)).c_str(), file, line)) return false;
+        if (!expect_equal(a[i], b[i], (std::string(text) + " at " + std::to_string(i)).c_str(), file, line))
+            return false;
     return true;
 }
 
@@ -63,6 +63,7 @@ struct Register {
 };
 
 inline int run_tests() {
+    setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);  // a crash must not swallow what was printed
     for (const Case& test : cases()) {
         const int before = failures;
         const auto start = std::chrono::steady_clock::now();
@@ -79,20 +80,20 @@ inline int run_tests() {
 
 #define CHECK_JOIN2(a, b) a##b
 #define CHECK_JOIN(a, b) CHECK_JOIN2(a, b)
-#define TEST(name)                                                                                     \
-    static void CHECK_JOIN(test_, __LINE__)();                                                         \
-    static const check::Register CHECK_JOIN(register_, __LINE__)(name, CHECK_JOIN(test_, __LINE__));   \
+#define TEST(name)                                                                                   \
+    static void CHECK_JOIN(test_, __LINE__)();                                                       \
+    static const check::Register CHECK_JOIN(register_, __LINE__)(name, CHECK_JOIN(test_, __LINE__)); \
     static void CHECK_JOIN(test_, __LINE__)()
 #define CHECK(condition) ((condition) || check::fail(__FILE__, __LINE__, #condition))
-#define CHECK_EQ(a, b) check::equal(a, b, #a " == " #b, __FILE__, __LINE__)
-#define CHECK_SAME(a, b) check::same(a, b, #a " == " #b, __FILE__, __LINE__)
-#define CHECK_THROWS(expression, Error, part)                                                          \
-    do {                                                                                               \
-        try {                                                                                          \
-            expression;                                                                                \
-            check::fail(__FILE__, __LINE__, #expression " threw nothing");                             \
-        } catch (const Error& error) {                                                                 \
-            if (std::string(error.what()).find(part) == std::string::npos)                             \
-                check::fail(__FILE__, __LINE__, std::string(#expression " said: ") + error.what());    \
-        }                                                                                              \
+#define CHECK_EQ(a, b) check::expect_equal(a, b, #a " == " #b, __FILE__, __LINE__)
+#define CHECK_SAME(a, b) check::expect_same(a, b, #a " == " #b, __FILE__, __LINE__)
+#define CHECK_THROWS(expression, Error, part)                                                       \
+    do {                                                                                            \
+        try {                                                                                       \
+            expression;                                                                             \
+            check::fail(__FILE__, __LINE__, #expression " threw nothing");                          \
+        } catch (const Error& error) {                                                              \
+            if (std::string(error.what()).find(part) == std::string::npos)                          \
+                check::fail(__FILE__, __LINE__, std::string(#expression " said: ") + error.what()); \
+        }                                                                                           \
     } while (false)

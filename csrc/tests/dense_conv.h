@@ -141,10 +141,11 @@ struct DenseConv {
         const auto& g = geometry;
         std::ostringstream s;
         s << "batch " << g.batch << ", channels " << g.channels << " -> " << g.out_channels << " in " << g.groups
-          << " groups, image " << g.height << "x" << g.width << ", kernel " << g.kernel_h << "x" << g.kernel_w << ", stride "
-          << g.stride_h << "," << g.stride_w << ", pad " << g.pad_h << "," << g.pad_w << ", dilation " << g.dilation_h << ","
-          << g.dilation_w << ", " << channels_per_array << " channels per array" << (tap ? " (tap)" : "") << ", planes "
-          << x.planes << (x.thermometer ? "t" : "") << " x " << w.planes << (w.thermometer ? "t" : "");
+          << " groups, image " << g.height << "x" << g.width << ", kernel " << g.kernel_h << "x" << g.kernel_w
+          << ", stride " << g.stride_h << "," << g.stride_w << ", pad " << g.pad_h << "," << g.pad_w << ", dilation "
+          << g.dilation_h << "," << g.dilation_w << ", " << channels_per_array << " channels per array"
+          << (tap ? " (tap)" : "") << ", planes " << x.planes << (x.thermometer ? "t" : "") << " x " << w.planes
+          << (w.thermometer ? "t" : "");
         return s.str();
     }
 };

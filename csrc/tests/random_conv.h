@@ -10,7 +10,9 @@ struct Limits {
 
 inline int64_t random_channels(Random& random) {
     static constexpr int64_t kEdges[] = {63, 64, 65, 126, 127, 128, 129, 130, 192, 255, 256, 257, 300};
-    return random.chance(35) ? random.any_of(kEdges) : random.chance(50) ? random.between(1, 20) : random.between(1, 160);
+    return random.chance(35)   ? random.any_of(kEdges)
+           : random.chance(50) ? random.between(1, 20)
+                               : random.between(1, 160);
 }
 
 inline void random_planes(Random& random, Operand& operand) {
@@ -39,11 +41,16 @@ inline void random_extent(Random& random, bnnkit::ConvGeometry& g, int64_t budge
     int64_t outputs = random.chance(30) ? random.between(1, 100) : random.between(1, 24);
     const auto too_large = [&] { return g.batch * g.out_pixels() * outputs * g.groups > budget; };
     while (too_large()) {
-        if (random.chance(40) && outputs > 1) outputs = (outputs + 1) / 2;
-        else if (random.chance(50) && g.batch > 1) --g.batch;
-        else if (g.height > smallest_image(g.kernel_h, g.pad_h, g.dilation_h)) --g.height;
-        else if (g.width > smallest_image(g.kernel_w, g.pad_w, g.dilation_w)) --g.width;
-        else if (outputs == 1 && g.batch == 1) break;
+        if (random.chance(40) && outputs > 1)
+            outputs = (outputs + 1) / 2;
+        else if (random.chance(50) && g.batch > 1)
+            --g.batch;
+        else if (g.height > smallest_image(g.kernel_h, g.pad_h, g.dilation_h))
+            --g.height;
+        else if (g.width > smallest_image(g.kernel_w, g.pad_w, g.dilation_w))
+            --g.width;
+        else if (outputs == 1 && g.batch == 1)
+            break;
     }
     g.out_channels = outputs * g.groups;
 }

@@ -1,0 +1,149 @@
+// adc_backward: the reference against gradients of a dense convolution, every variant against the reference.
+#include <cmath>
+
+#include "../kernels/adc/adc.h"
+#include "check.h"
+#include "plain_threads.h"
+#include "random_conv.h"
+#include "usable_variants.h"
+
+using namespace bnnkit;
+
+namespace {
+
+struct Gradients {
+    std::vector<float> gx, gw;
+};
+
+struct Problem {
+    DenseConv dense;
+    std::vector<float> slopes, gy;  // no slopes: 1 everywhere
+    int64_t slope_bound = 0;
+    float x_unit = 1, w_unit = 1;
+};
+
+Problem random_problem(Random& random, const DenseConv& dense) {
+    Problem p{dense, {}, {}, 0, 1.0f / static_cast<float>(dense.x.bound()), 1.0f / static_cast<float>(dense.w.bound())};
+    const auto& g = dense.geometry;
+    p.gy.resize(static_cast<size_t>(g.batch * g.out_channels * g.out_pixels()));
+    for (float& v : p.gy) v = random.chance(20) ? 0.0f : random.real(-1, 1);
+    if (random.chance(85)) {
+        p.slope_bound = dense.bound() + random.between(0, 5);
+        p.slopes.resize(static_cast<size_t>(2 * p.slope_bound + 1));
+        for (float& s : p.slopes) s = random.chance(20) ? 0.0f : random.real(-2, 2);
+    }
+    return p;
+}
+
+Gradients run(void (*kernel)(const AdcBackwardArgs&), const Problem& p, const Threads& threads) {
+    const PackedConv packed(p.dense, threads);
+    Gradients out{std::vector<float>(static_cast<size_t>(p.dense.x.elements), -12345.0f),
+                  std::vector<float>(static_cast<size_t>(p.dense.w.elements), -12345.0f)};
+    AdcBackwardArgs args;
+    args.conv = packed.conv;
+    args.slopes = p.slopes.empty() ? nullptr : p.slopes.data();
+    args.slope_bound = p.slope_bound;
+    args.x_unit = p.x_unit;
+    args.w_unit = p.w_unit;
+    args.gy = p.gy.data();
+    args.gx = out.gx.data();
+    args.gw = out.gw.data();
+    kernel(args);
+    return out;
+}
+
+struct Exact {
+    std::vector<double> gx, gw;
+    std::vector<double> gx_size, gw_size;  // sums of magnitudes: what rounding is relative to
+};
+
+Exact plain(const Problem& p) {
+    const DenseConv& d = p.dense;
+    const auto& g = d.geometry;
+    Exact e;
+    e.gx.resize(static_cast<size_t>(d.x.elements)), e.gx_size = e.gx;
+    e.gw.resize(static_cast<size_t>(d.w.elements)), e.gw_size = e.gw;
+    d.for_each_output([&](int64_t index, int64_t output, const std::vector<int64_t>& sums) {
+        const int64_t image = index / g.out_pixels() / g.out_channels, pixel = index % g.out_pixels();
+        const int64_t first = output / g.group_outputs() * g.group_channels();
+        d.for_each_row(pixel / g.out_width(), pixel % g.out_width(), [&](int64_t c, int64_t t, int64_t iy, int64_t ix) {
+            const int64_t ps = sums[d.array_of(c, t)];
+            const double slope = p.slopes.empty() ? 1.0 : static_cast<double>(p.slopes[ps + p.slope_bound]);
+            const int64_t xi = d.x_at(image, first + c, iy, ix), wi = d.w_at(output, c, t);
+            const double gps = static_cast<double>(p.gy[index]) * slope;
+            const double to_x = gps * static_cast<double>(d.w.value(wi)) * static_cast<double>(p.w_unit);
+            const double to_w = gps * static_cast<double>(d.x.value(xi)) * static_cast<double>(p.x_unit);
+            e.gx[xi] += to_x, e.gx_size[xi] += std::abs(to_x);
+            e.gw[wi] += to_w, e.gw_size[wi] += std::abs(to_w);
+        });
+    });
+    return e;
+}
+
+// Rounding of float32 sums, relative to the magnitudes that were added.
+void check_close(const std::vector<float>& got, const std::vector<double>& want, const std::vector<double>& size,
+                 const char* which) {
+    constexpr double kTolerance = 1e-5;
+    for (size_t i = 0; i < want.size(); ++i) {
+        if (std::abs(got[i] - want[i]) <= kTolerance * size[i] + 1e-30) continue;
+        std::ostringstream what;
+        what << which << " at " << i << ": " << got[i] << ", exact " << want[i] << " of magnitude " << size[i];
+        check::fail(__FILE__, __LINE__, what.str());
+        return;
+    }
+}
+
+std::vector<Variant<AdcBackwardArgs>> variants() {
+    std::vector<Variant<AdcBackwardArgs>> all = {{Isa::reference, adc_backward_reference}};
+#if defined(__x86_64__)
+    for (const auto& variant :
+         usable_of<AdcBackwardArgs>({{Isa::avx2, adc_backward_avx2}, {Isa::avx512, adc_backward_avx512}}))
+        all.push_back(variant);
+#endif
+    return all;
+}
+
+void check_all(const Problem& problem) {
+    const Exact exact = plain(problem);
+    const char* slopes = problem.slopes.empty() ? ", no slopes, " : ", ";
+    for (const auto& variant : variants()) {
+        check::describe(name_of(variant.isa), slopes, problem.dense.text());
+        const Gradients one = run(variant.run, problem, one_thread());
+        check_close(one.gx, exact.gx, exact.gx_size, "gx");
+        check_close(one.gw, exact.gw, exact.gw_size, "gw");
+        check::describe(name_of(variant.isa), ", 1 against 3 threads", slopes, problem.dense.text());
+        const Gradients several = run(variant.run, problem, several_threads<3>());
+        CHECK_SAME(several.gx, one.gx);
+        CHECK_SAME(several.gw, one.gw);
+    }
+}
+
+}  // namespace
+
+TEST("adc_backward: random convolutions and slopes") {
+    Random random(1);
+    for (int i = 0; i < 120; ++i) check_all(random_problem(random, random_conv(random, {60000})));
+}
+
+TEST("adc_backward: matrix products with 1 to 1024 rows per array") {
+    Random random(2);
+    for (int64_t rows : {1, 2, 63, 64, 65, 126, 128, 129, 500, 1024}) {
+        const int64_t k = rows < 8 ? 9 * rows + 1 : 2 * rows + random.between(0, rows);
+        check_all(
+            random_problem(random, matrix_product(random, random.between(1, 12), random.between(1, 12), k, rows)));
+    }
+}
+
+TEST("adc_backward: more pixels and outputs than any block") {
+    Random random(3);
+    check_all(random_problem(random, matrix_product(random, 300, 5, 40, 20)));
+    check_all(random_problem(random, matrix_product(random, 5, 150, 40, 16)));
+}
+
+TEST("adc_backward: an empty batch has no weight gradient") {
+    Random random(4);
+    const Problem problem = random_problem(random, matrix_product(random, 0, 5, 300, 128));
+    check_all(problem);
+}
+
+int main() { return check::run_tests(); }

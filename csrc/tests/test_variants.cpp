@@ -1,0 +1,165 @@
+// Which variant runs: forced, unknown, by the environment; and that the record of it is true.
+//
+//   test_variants                   choices made through force_variant
+//   test_variants ceiling NAME      BNNKIT_VARIANT is NAME in the environment
+//   test_variants refused           BNNKIT_VARIANT names no variant
+#include <algorithm>
+#include <cstring>
+#include <stdexcept>
+
+#include "../core/cpu.h"
+#include "../core/machine_limit.h"
+#include "../core/variant.h"
+#include "../kernels/adc/adc.h"
+#include "../kernels/bitplane/bitplane.h"
+#include "../kernels/pack/pack.h"
+#include "../kernels/xnor/xnor.h"
+#include "check.h"
+#include "plain_threads.h"
+#include "random_conv.h"
+
+using namespace bnnkit;
+
+namespace {
+
+const std::vector<std::string> kKernels = {"pack", "xnor", "adc", "adc_backward", "bitplane"};
+
+void call_bitplane() {
+    int32_t weight = 5;
+    uint8_t slices[3];
+    BitplaneArgs args;
+    args.weights = &weight;
+    args.slices = slices;
+    args.count = 1;
+    args.slice_count = 3;
+    args.threads = one_thread();
+    bitplane(args);
+}
+
+void call_pack() {
+    const float x = 1;
+    uint64_t out;
+    bool has_nan = false;
+    PackArgs args;
+    args.x = &x;
+    args.out = &out;
+    args.has_nan = &has_nan;
+    args.threads = one_thread();
+    pack(args);
+}
+
+void call_convolutions() {
+    Random random(1);
+    const DenseConv dense = matrix_product(random, 2, 2, 8, 8);
+    const PackedConv packed(dense, one_thread());
+    float y[4], gx[16], gw[16];
+    const float gy[4] = {};
+    const int32_t threshold = 1, levels[2] = {-1, 1};
+    XnorArgs x;
+    x.conv = packed.conv;
+    x.y = y;
+    xnor(x);
+    AdcArgs a;
+    a.conv = packed.conv;
+    a.thresholds = &threshold;
+    a.levels = levels;
+    a.y = y;
+    adc(a);
+    AdcBackwardArgs b;
+    b.conv = packed.conv;
+    b.gy = gy;
+    b.gx = gx;
+    b.gw = gw;
+    adc_backward(b);
+}
+
+void call_all() {
+    call_pack();
+    call_bitplane();
+    call_convolutions();
+}
+
+int rank(const std::string& name) {
+    const auto known = known_variants();
+    return static_cast<int>(std::find(known.begin(), known.end(), name) - known.begin());
+}
+
+// The highest variant that a kernel has, up to a ceiling.
+std::string expected(const std::string& kernel, const std::string& ceiling) {
+#if defined(__x86_64__)
+    const bool tiles = kernel == "xnor" || kernel == "adc";
+    return !tiles && ceiling == "amx" ? "avx512" : ceiling;
+#else
+    return "reference";
+#endif
+}
+
+void choices() {
+    CHECK_SAME(known_variants(), (std::vector<std::string>{"reference", "avx2", "avx512", "amx"}));
+    CHECK(usable(Isa::reference));
+    for (const auto& kernel : kKernels) CHECK_EQ(last_variant(kernel), "");
+    call_all();
+    for (const auto& kernel : kKernels) CHECK_EQ(last_variant(kernel), expected(kernel, usable_variants().back()));
+    for (const auto& name : usable_variants()) {
+        force_variant(name);
+        call_all();
+        for (const auto& kernel : kKernels) {
+            check::describe(kernel, " limited to ", name);
+            CHECK_EQ(last_variant(kernel), expected(kernel, name));
+        }
+    }
+    force_variant("");
+    call_all();
+    for (const auto& kernel : kKernels) CHECK_EQ(last_variant(kernel), expected(kernel, usable_variants().back()));
+}
+
+void refusals() {
+    CHECK_THROWS(force_variant("avx3"), std::invalid_argument, "unknown variant 'avx3'; known: reference, avx2");
+    CHECK_THROWS(last_variant("gemm"), std::invalid_argument, "unknown kernel 'gemm'");
+    const auto usable_names = usable_variants();
+    for (const auto& name : known_variants())
+        if (std::find(usable_names.begin(), usable_names.end(), name) == usable_names.end())
+            CHECK_THROWS(force_variant(name), std::invalid_argument, "cannot run on this processor");
+    call_all();  // a refused choice changes nothing
+    for (const auto& kernel : kKernels) CHECK_EQ(last_variant(kernel), expected(kernel, usable_names.back()));
+}
+
+void features() {
+    const CpuFeatures& f = cpu_features();
+    CHECK(!f.avx512 || f.avx2);
+    CHECK(!f.amx || f.avx512);
+    CHECK_EQ(usable(Isa::avx2), f.avx2);
+    CHECK_EQ(usable(Isa::avx512), f.avx512);
+    CHECK_EQ(usable(Isa::amx), f.amx);
+}
+
+void limits() {
+    CHECK_EQ(machine_limit("reference", 0.001), 0.0);
+#if defined(__x86_64__)
+    for (const auto& name : usable_variants())
+        if (name != "reference") CHECK(machine_limit(name, 0.001) > 1e9);
+#endif
+}
+
+}  // namespace
+
+int main(int count, char** words) {
+    if (count == 3 && !strcmp(words[1], "ceiling")) {
+        if (rank(words[2]) >= static_cast<int>(usable_variants().size())) {
+            printf("this processor has no %s\n", words[2]);
+            return 77;  // skipped
+        }
+        call_all();
+        for (const auto& kernel : kKernels) CHECK_EQ(last_variant(kernel), expected(kernel, words[2]));
+    } else if (count == 2 && !strcmp(words[1], "refused")) {
+        CHECK_THROWS(call_pack(), std::invalid_argument, "unknown variant");
+        CHECK_THROWS(call_pack(), std::invalid_argument, "unknown variant");  // not only the first time
+    } else {
+        [[maybe_unused]] const check::Register tests[] = {{"variants: forced and recorded", choices},
+                                                          {"variants: unknown and unusable names", refusals},
+                                                          {"variants: what the processor has", features},
+                                                          {"machine limit", limits}};
+        return check::run_tests();
+    }
+    return check::failures ? EXIT_FAILURE : EXIT_SUCCESS;
+}
