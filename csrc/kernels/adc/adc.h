@@ -48,5 +48,6 @@ void adc_amx(const AdcArgs& args);
 void adc_backward_reference(const AdcBackwardArgs& args);
 void adc_backward_avx2(const AdcBackwardArgs& args);
 void adc_backward_avx512(const AdcBackwardArgs& args);
+void adc_backward_amx(const AdcBackwardArgs& args);
 
 }  // namespace bnnkit

@@ -17,10 +17,12 @@
 namespace bnnkit {
 namespace {
 
-constexpr int kFloats = 8;        // per vector
-constexpr int kProductRows = 6;    // of a register tile of a float product
+constexpr int kFloats = 8;  // per vector
+constexpr int kProductRows = 6;  // of a register tile of a float product
 constexpr int kProductVectors = 2;
 constexpr int kCountVectors = 4;
+
+inline __m256 broadcast_float(float x) { return _mm256_set1_ps(x); }
 
 template <class V>
 inline V multiply_add(V x, V y, V sum) {
@@ -30,10 +32,10 @@ inline V multiply_add(V x, V y, V sum) {
 }  // namespace
 }  // namespace bnnkit
 
-#include "backward.h"
+#include "backward_vector.h"
 
 namespace bnnkit {
-void adc_backward_avx2(const AdcBackwardArgs& args) { backward_in_blocks(args); }
+void adc_backward_avx2(const AdcBackwardArgs& args) { backward_in_vectors(args); }
 }  // namespace bnnkit
 
 #pragma GCC pop_options

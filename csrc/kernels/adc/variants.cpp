@@ -18,6 +18,7 @@ void adc(const AdcArgs& args) {
 void adc_backward(const AdcBackwardArgs& args) {
     static constexpr Variant<AdcBackwardArgs> variants[] = {
 #if defined(__x86_64__)
+        {Isa::amx, adc_backward_amx},
         {Isa::avx512, adc_backward_avx512},
         {Isa::avx2, adc_backward_avx2},
 #endif

@@ -1,0 +1,181 @@
+// The backward pass of adc around its arithmetic. Included inside an instruction-set region after blocks.h.
+//
+// Blocks of output pixels: per array, `Products` recomputes the partial sums from bits, turns them into g = gy * slope and
+// multiplies twice, gx patch = g W and gw += X^T g; the frame gathers the patches and adds gx patches to the pixels they came
+// from. Only one array's g exists at a time, so memory does not depend on their number. Images are split into a fixed number of
+// parts, each with its own gw, added in order at the end: the result depends neither on the number of threads nor on timing.
+//
+// A Products provides kRows (pixels per block), gw_floats() and gw_at(output, bit) (where the gradient of a weight lies, `bit`
+// counting along the packed row), a Room constructed from (products, frame sizes) per thread, and
+//   array(room, block, group, array, gw, patches)      fills patches[kRows][array_bits], in integer units
+#pragma once
+
+#include "adc.h"
+
+namespace bnnkit {
+namespace {
+
+constexpr int64_t kMaxParts = 8;
+constexpr int64_t kPartBytes = int64_t{64} << 20;  // all parts' gw together, unless two parts need more
+constexpr int64_t kFloatBytes = sizeof(float);
+
+inline float* floats(const Scratch& s) { return reinterpret_cast<float*>(s.data); }
+
+// What a block of output pixels brings along: its patches, border classes, and gy[kRows][padded outputs] of the group.
+struct GradientBlock {
+    RowBlock rows;
+    const float* gy;
+};
+
+template <class Products>
+class Backward {
+public:
+    Backward(const AdcBackwardArgs& args, const BorderClasses& borders, const Products& products)
+        : args_(args),
+          conv_(args.conv),
+          g_(args.conv.geometry),
+          layout_(args.conv.layout),
+          borders_(borders),
+          products_(products),
+          gatherer_(g_, layout_),
+          row_words_(layout_.row_words()),
+          array_bits_(layout_.array_words() * kWordBits),
+          nhwc_(g_.batch * g_.height * g_.width * g_.channels * kFloatBytes) {}
+
+    void run() {
+        const int64_t part_bytes = products_.gw_floats() * kFloatBytes;
+        int64_t parts = kPartBytes / part_bytes;
+        const int64_t blocks = ceil_div(g_.batch * g_.out_pixels(), kRows);
+        parts = parts < 2 ? 2 : parts > kMaxParts ? kMaxParts : parts;
+        parts = parts < blocks ? parts : blocks;
+        parts = parts < g_.batch ? parts : g_.batch;
+        Scratch gw(parts * part_bytes);
+        memset(gw.data, 0, static_cast<size_t>(parts * part_bytes));
+        memset(nhwc_.data, 0, static_cast<size_t>(g_.batch * g_.height * g_.width * g_.channels * kFloatBytes));
+        parallel_for(conv_.threads, parts, [&](int64_t begin, int64_t end) {
+            for (int64_t part = begin; part < end; ++part)
+                images(g_.batch * part / parts, g_.batch * (part + 1) / parts, floats(gw) + part * products_.gw_floats());
+        });
+        parallel_for(conv_.threads, g_.out_channels, [&](int64_t begin, int64_t end) {
+            for (int64_t output = begin; output < end; ++output) reduce_weights(floats(gw), parts, output);
+        });
+        parallel_for(conv_.threads, g_.batch, [&](int64_t begin, int64_t end) {
+            for (int64_t image = begin; image < end; ++image) to_nchw(image);
+        });
+    }
+
+private:
+    static constexpr int64_t kRows = Products::kRows;
+
+    struct Room {  // one thread's working memory
+        explicit Room(const Backward& b)
+            : words((b.conv_.x_planes * kRows * b.row_words_ + kGatherSlack) * 8),
+              gy(kRows * b.products_.padded_outputs() * kFloatBytes),
+              patches(kRows * b.array_bits_ * kFloatBytes),
+              products(b.products_) {}
+        Scratch words, gy, patches;
+        int32_t border_class[kRows];
+        typename Products::Room products;
+    };
+
+    void images(int64_t first_image, int64_t last_image, float* gw) const {
+        Room room(*this);
+        const int64_t last = last_image * g_.out_pixels();
+        for (int64_t first = first_image * g_.out_pixels(); first < last; first += kRows) {
+            const int64_t count = last - first < kRows ? last - first : kRows;
+            for (int64_t group = 0; group < g_.groups; ++group) block(room, group, first, count, gw);
+        }
+    }
+
+    void block(Room& room, int64_t group, int64_t first, int64_t count, float* gw) const {
+        uint64_t* words = reinterpret_cast<uint64_t*>(room.words.data);
+        for (int p = 0; p < conv_.x_planes; ++p) {
+            const uint64_t* plane = conv_.x + p * conv_.x_plane_words();
+            gatherer_.gather(plane + group * layout_.pixel_words(), conv_.x_pixel_words(), plane + conv_.x_plane_words() - 1,
+                             first, count, words + p * kRows * row_words_);
+        }
+        for (int64_t r = 0; r < count; ++r) {
+            const int64_t pixel = (first + r) % g_.out_pixels();
+            room.border_class[r] = borders_.of_pixel(pixel / g_.out_width(), pixel % g_.out_width());
+        }
+        read_gy(floats(room.gy), group, first, count);
+        const GradientBlock block{{words, room.border_class, static_cast<int>(count)}, floats(room.gy)};
+        for (int64_t array = 0; array < layout_.arrays(); ++array) {
+            products_.array(room.products, block, group, array, gw, floats(room.patches));
+            scatter(floats(room.patches), group, array, first, count);
+        }
+    }
+
+    void read_gy(float* out, int64_t group, int64_t first, int64_t count) const {
+        const int64_t outputs = g_.group_outputs(), pixels = g_.out_pixels(), padded = products_.padded_outputs();
+        memset(out, 0, static_cast<size_t>(kRows * padded * kFloatBytes));
+        for (int64_t r = 0; r < count;) {
+            const int64_t image = (first + r) / pixels, pixel = (first + r) % pixels;
+            const int64_t run = count - r < pixels - pixel ? count - r : pixels - pixel;
+            const float* gy = args_.gy + (image * g_.out_channels + group * outputs) * pixels + pixel;
+            for (int64_t o = 0; o < outputs; ++o)
+                for (int64_t i = 0; i < run; ++i) out[(r + i) * padded + o] = gy[o * pixels + i];
+            r += run;
+        }
+    }
+
+    // Adds a block's patch gradients to the pixels they were gathered from, channels contiguous.
+    void scatter(const float* patches, int64_t group, int64_t array, int64_t first, int64_t count) const {
+        const int64_t chunk = layout_.tap ? array % layout_.chunks() : array, channels = layout_.chunk_channels(chunk);
+        const int64_t first_tap = layout_.tap ? array / layout_.chunks() : 0, taps = layout_.tap ? 1 : layout_.taps;
+        float* base = floats(nhwc_) + group * g_.group_channels() + chunk * layout_.channels_per_array;
+        for (int64_t r = 0; r < count; ++r) {
+            const int64_t image = (first + r) / g_.out_pixels(), pixel = (first + r) % g_.out_pixels();
+            const int64_t y0 = pixel / g_.out_width() * g_.stride_h - g_.pad_h;
+            const int64_t x0 = pixel % g_.out_width() * g_.stride_w - g_.pad_w;
+            const float* from = patches + r * array_bits_;
+            int64_t ky = first_tap / g_.kernel_w, kx = first_tap % g_.kernel_w;
+            for (int64_t t = 0; t < taps; ++t, from += layout_.channels_per_array) {
+                const int64_t y = y0 + ky * g_.dilation_h, x = x0 + kx * g_.dilation_w;
+                if (++kx == g_.kernel_w) kx = 0, ++ky;
+                if (y < 0 || y >= g_.height || x < 0 || x >= g_.width) continue;
+                add_to(base + ((image * g_.height + y) * g_.width + x) * g_.channels, from, channels);
+            }
+        }
+    }
+
+    void reduce_weights(const float* gw, int64_t parts, int64_t output) const {
+        const int64_t channels = g_.group_channels(), taps = layout_.taps, part = products_.gw_floats();
+        float* out = args_.gw + output * channels * taps;
+        for (int64_t c = 0; c < channels; ++c) {
+            const int64_t chunk = c / layout_.channels_per_array, within = c % layout_.channels_per_array;
+            for (int64_t tap = 0; tap < taps; ++tap) {
+                const int64_t array = layout_.tap ? tap * layout_.chunks() + chunk : chunk;
+                const int64_t bit = array * array_bits_ + within + (layout_.tap ? 0 : tap * layout_.channels_per_array);
+                const float* from = gw + products_.gw_at(output, bit);
+                float sum = 0;
+                for (int64_t p = 0; p < parts; ++p) sum += from[p * part];
+                out[c * taps + tap] = sum * args_.x_unit;
+            }
+        }
+    }
+
+    void to_nchw(int64_t image) const {
+        const int64_t pixels = g_.height * g_.width;
+        const float* from = floats(nhwc_) + image * pixels * g_.channels;
+        float* to = args_.gx + image * pixels * g_.channels;
+        constexpr int64_t kSide = 32;  // both sides of a square stay in the nearest cache
+        for (int64_t c0 = 0; c0 < g_.channels; c0 += kSide)
+            for (int64_t p0 = 0; p0 < pixels; p0 += kSide)
+                for (int64_t c = c0; c < c0 + kSide && c < g_.channels; ++c)
+                    for (int64_t p = p0; p < p0 + kSide && p < pixels; ++p) to[c * pixels + p] = from[p * g_.channels + c] * args_.w_unit;
+    }
+
+    const AdcBackwardArgs& args_;
+    const BinaryConv& conv_;
+    const ConvGeometry& g_;
+    const ArrayLayout& layout_;
+    const BorderClasses& borders_;
+    const Products& products_;
+    Gatherer gatherer_;
+    int64_t row_words_, array_bits_;
+    Scratch nhwc_;  // gx with channels contiguous
+};
+
+}  // namespace
+}  // namespace bnnkit

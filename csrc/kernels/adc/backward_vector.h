@@ -1,0 +1,185 @@
+// The float products of adc's backward pass in vector registers, shared by the instruction sets. Included inside an
+// instruction-set region after Lanes, kFloats (floats per vector), kProductRows, kProductVectors and kCountVectors.
+
+namespace bnnkit {
+namespace {
+
+typedef float Floats __attribute__((vector_size(kFloats * 4), aligned(4)));
+
+inline void add_to(float* to, const float* from, int64_t count) {
+    int64_t i = 0;
+    for (; i + kFloats <= count; i += kFloats)
+        *reinterpret_cast<Floats*>(to + i) += *reinterpret_cast<const Floats*>(from + i);
+    for (; i < count; ++i) to[i] += from[i];
+}
+
+}  // namespace
+}  // namespace bnnkit
+
+#include "backward_frame.h"
+
+namespace bnnkit {
+namespace {
+
+// c[rows][columns] (+)= a[rows][depth] * b[depth][columns]; columns is a multiple of kProductVectors * kFloats.
+struct Product {
+    const float* a;
+    int64_t a_row, a_depth;
+    const float* b;
+    int64_t b_row;
+    float* c;
+    int64_t c_row;
+    int64_t rows, depth, columns;
+    bool accumulate;
+};
+
+template <int MR>
+inline void product_rows(const Product& p, int64_t row, int64_t column) {
+    Floats sum[MR][kProductVectors];
+    float* c = p.c + row * p.c_row + column;
+    for (int i = 0; i < MR; ++i)
+        for (int j = 0; j < kProductVectors; ++j)
+            sum[i][j] = p.accumulate ? *reinterpret_cast<Floats*>(c + i * p.c_row + j * kFloats) : Floats{};
+    const float *a = p.a + row * p.a_row, *b = p.b + column;
+    for (int64_t d = 0; d < p.depth; ++d, a += p.a_depth, b += p.b_row) {
+        Floats w[kProductVectors];
+        for (int j = 0; j < kProductVectors; ++j) w[j] = *reinterpret_cast<const Floats*>(b + j * kFloats);
+        for (int i = 0; i < MR; ++i) {
+            const Floats x = (Floats)broadcast_float(a[i * p.a_row]);
+            for (int j = 0; j < kProductVectors; ++j) sum[i][j] = multiply_add(x, w[j], sum[i][j]);
+        }
+    }
+    for (int i = 0; i < MR; ++i)
+        for (int j = 0; j < kProductVectors; ++j) *reinterpret_cast<Floats*>(c + i * p.c_row + j * kFloats) = sum[i][j];
+}
+
+inline void multiply(const Product& p) {
+    for (int64_t column = 0; column < p.columns; column += kProductVectors * kFloats) {
+        int64_t row = 0;
+        for (; row + kProductRows <= p.rows; row += kProductRows) product_rows<kProductRows>(p, row, column);
+        for (; row < p.rows; ++row) product_rows<1>(p, row, column);
+    }
+}
+
+// 64 floats of one row: the integer values of a word of the planes, 0 outside `valid`.
+inline void expand_word(const uint64_t* words, int64_t plane_stride, int planes, bool thermometer, uint64_t valid, float* out) {
+    for (int i = 0; i < kWordBits; ++i) {
+        int value = 0;
+        for (int p = 0; p < planes; ++p) {
+            const int sign = static_cast<int>((words[p * plane_stride] >> i) & 1) * 2 - 1;
+            value += thermometer ? sign : sign * (1 << p);
+        }
+        out[i] = (valid >> i) & 1 ? static_cast<float>(value) : 0.0f;
+    }
+}
+
+class VectorProducts {
+public:
+    static constexpr int64_t kRows = 64;
+
+    VectorProducts(const AdcBackwardArgs& args, const BorderClasses& borders, const Panels& panels)
+        : args_(args),
+          conv_(args.conv),
+          layout_(args.conv.layout),
+          borders_(borders),
+          panels_(panels),
+          row_words_(layout_.row_words()),
+          array_bits_(layout_.array_words() * kWordBits),
+          weights_(gw_floats() * kFloatBytes) {
+        parallel_for(conv_.threads, conv_.geometry.out_channels, [&](int64_t begin, int64_t end) {
+            for (int64_t i = begin * row_words_; i < end * row_words_; ++i)
+                expand_word(conv_.w + i, conv_.w_plane_words(), conv_.w_planes, conv_.w_thermometer,
+                            borders_.mask(0)[i % row_words_], floats(weights_) + i * kWordBits);
+        });
+    }
+
+    int64_t padded_outputs() const { return panels_.per_group() * panels_.columns(); }
+    int64_t gw_floats() const { return conv_.geometry.out_channels * row_words_ * kWordBits; }
+    int64_t gw_at(int64_t output, int64_t bit) const { return output * row_words_ * kWordBits + bit; }
+
+    struct Room {
+        explicit Room(const VectorProducts& p)
+            : g(kRows * p.padded_outputs() * kFloatBytes),
+              counts(kRows * p.padded_outputs() * 4),
+              x(kRows * p.array_bits_ * kFloatBytes) {}
+        Scratch g, counts, x;
+    };
+
+    void array(Room& room, const GradientBlock& block, int64_t group, int64_t array, float* gw, float* patches) const {
+        const int64_t count = block.rows.count, outputs = conv_.geometry.group_outputs(), padded = padded_outputs();
+        weigh(room, block, group, array);
+        for (int64_t r = 0; r < count; ++r)
+            for (int64_t word = 0; word < layout_.array_words(); ++word) {
+                const int64_t at = array * layout_.array_words() + word;
+                expand_word(block.rows.words + r * row_words_ + at, kRows * row_words_, conv_.x_planes, conv_.x_thermometer,
+                            borders_.mask(block.rows.border_class[r])[at],
+                            floats(room.x) + r * array_bits_ + word * kWordBits);
+            }
+        const int64_t row = row_words_ * kWordBits, offset = gw_at(group * outputs, array * array_bits_);
+        multiply({floats(room.g), padded, 1, floats(weights_) + offset, row, patches, array_bits_, count, outputs,
+                  array_bits_, false});
+        multiply({floats(room.g), 1, padded, floats(room.x), array_bits_, gw + offset, row, outputs, count, array_bits_,
+                  true});
+    }
+
+private:
+    // g[r][o] = gy[r][o] * slope(partial sum of `array`).
+    void weigh(Room& room, const GradientBlock& block, int64_t group, int64_t array) const {
+        float* g = floats(room.g);
+        const int64_t count = block.rows.count, padded = padded_outputs();
+        if (!args_.slopes) {
+            memcpy(g, block.gy, static_cast<size_t>(count * padded * kFloatBytes));
+            return;
+        }
+        int32_t* counts = reinterpret_cast<int32_t*>(room.counts.data);
+        for (int64_t panel = 0; panel < panels_.per_group(); ++panel)
+            for (int64_t r = 0; r < count; ++r)
+                count_mismatches(block.rows, panels_.panel(group, panel), array, r, panel, counts);
+        for (int64_t r = 0; r < count; ++r) {
+            const int64_t valid = borders_.valid_rows(block.rows.border_class[r], array);
+            const float* slopes = args_.slopes + args_.slope_bound + conv_.product_bound() * valid;
+            for (int64_t o = r * padded; o < (r + 1) * padded; ++o) g[o] = block.gy[o] * slopes[-2 * counts[o]];
+        }
+    }
+
+    void count_mismatches(const RowBlock& rows, const uint64_t* weights, int64_t array, int64_t r, int64_t panel,
+                          int32_t* counts) const {
+        using V = Lanes::Vector;
+        const int64_t words = layout_.array_words();
+        const uint64_t* x = rows.words + r * row_words_ + array * words;
+        const uint64_t* mask = borders_.mask(rows.border_class[r]) + array * words;
+        V sum[kCountVectors];
+        for (V& v : sum) v = Lanes::zero();
+        for (int p = 0; p < conv_.x_planes; ++p) {
+            for (int q = 0; q < conv_.w_planes; ++q) {
+                const int shift = conv_.x_shift(p) + conv_.w_shift(q);
+                const uint64_t* w = weights + q * panels_.plane_stride() + array * words * kCountVectors * Lanes::kLanes;
+                for (int64_t word = 0; word < words; ++word) {
+                    const V a = Lanes::broadcast(x[p * kRows * row_words_ + word]), m = Lanes::broadcast(mask[word]);
+                    for (int j = 0; j < kCountVectors; ++j, w += Lanes::kLanes)
+                        sum[j] = Lanes::add(sum[j], Lanes::shift_left(Lanes::differing(a, Lanes::load(w), m), shift));
+                }
+            }
+        }
+        for (int j = 0; j < kCountVectors; ++j)
+            Lanes::store_int32(counts + r * padded_outputs() + (panel * kCountVectors + j) * Lanes::kLanes, sum[j]);
+    }
+
+    const AdcBackwardArgs& args_;
+    const BinaryConv& conv_;
+    const ArrayLayout& layout_;
+    const BorderClasses& borders_;
+    const Panels& panels_;
+    int64_t row_words_, array_bits_;
+    Scratch weights_;  // [out_channels][row bits]
+};
+
+inline void backward_in_vectors(const AdcBackwardArgs& args) {
+    const BorderClasses borders(args.conv.geometry, args.conv.layout);
+    const Panels panels(args.conv, kCountVectors * Lanes::kLanes);
+    const VectorProducts products(args, borders, panels);
+    Backward<VectorProducts>(args, borders, products).run();
+}
+
+}  // namespace
+}  // namespace bnnkit
