@@ -39,8 +39,8 @@ def _sections(path: str, command: Any) -> Iterator[str]:
         yield _table(("argument", "meaning", "default"), [(_argument(a), a.help, _default(a)) for a in arguments])
     if options:
         yield _table(("option", "meaning", "default"), [(_option(o), o.help, _default(o)) for o in options])
-    for name, subcommand in subcommands.items():
-        yield from _sections(f"{path} {name}", subcommand)
+    for name in command.list_commands(None) if subcommands else ():
+        yield from _sections(f"{path} {name}", subcommands[name])
 
 
 def _table(columns: tuple[str, ...], rows: list[tuple[str, str | None, str]]) -> str:

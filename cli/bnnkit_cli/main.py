@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import errno
 import importlib
-import importlib.util
+import inspect
 import os
 import sys
 from collections.abc import Sequence
@@ -49,16 +49,31 @@ class CommandGroup(TyperGroup):
             raise UsageError(f"{ctx.command_path}: unknown command '{name}'", hint=hint)
         return super().resolve_command(ctx, args)
 
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the commands with the first paragraph of their help, wrapped instead of cut."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _first_paragraph(self.commands[name])) for name in self.list_commands(ctx)])
+
+
+class RootGroup(CommandGroup):
+    """All commands, in the order of `COMMANDS`."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of the commands."""
+        return list(COMMANDS)
+
+
+def _first_paragraph(command: Any) -> str:
+    return " ".join(inspect.cleandoc(command.help or "").split("\n\n")[0].split())
+
 
 def build_app() -> typer.Typer:
     """Return the typer application with every command in it."""
     app = typer.Typer(
-        name="bnnkit", cls=CommandGroup, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+        name="bnnkit", cls=RootGroup, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
     )
     app.callback()(_global_flags)
     for name in COMMANDS:
-        if importlib.util.find_spec(f"bnnkit_cli.commands.{name}") is None:
-            continue
         module = importlib.import_module(f"bnnkit_cli.commands.{name}")
         if hasattr(module, "app"):
             app.add_typer(module.app, name=name, cls=CommandGroup, no_args_is_help=False, epilog=EPILOG)
