@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "huge_pages.h"
 #include "patches.h"
 
 namespace bnnkit {
@@ -17,7 +18,9 @@ constexpr int64_t kGatherSlack = 16;  // words past the last row that a gather m
 
 struct Scratch {  // 64-byte aligned memory
     explicit Scratch(int64_t bytes)
-        : data(static_cast<unsigned char*>(aligned_alloc(64, static_cast<size_t>(ceil_div(bytes + 1, 64) * 64)))) {}
+        : data(static_cast<unsigned char*>(aligned_alloc(64, static_cast<size_t>(ceil_div(bytes + 1, 64) * 64)))) {
+        prefer_huge_pages(data, bytes);
+    }
     ~Scratch() { free(data); }
     Scratch(const Scratch&) = delete;
     Scratch& operator=(const Scratch&) = delete;

@@ -105,6 +105,12 @@ inline Ints output_size(const BinaryConv& conv) {
     return {g.batch, g.out_channels, g.out_height(), g.out_width()};
 }
 
+inline Tensor empty_output(const Ints& size, ScalarType type) {
+    Tensor out = torch::stable::empty(size, type);
+    prefer_huge_pages(out.mutable_data_ptr(), out.numel() * static_cast<int64_t>(out.element_size()));
+    return out;
+}
+
 inline const float* optional_bias(const std::optional<Tensor>& bias, int64_t out_channels) {
     if (!bias) return nullptr;
     check_dense(*bias, "bias", ScalarType::Float, "float32");

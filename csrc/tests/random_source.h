@@ -1,12 +1,16 @@
-// Numbers for random cases: the same on every machine and library, unlike the standard distributions.
+// Numbers for random cases: the same on every machine and library, unlike the standard distributions. The environment
+// variable BNNKIT_TEST_SEED (a number) makes other cases of all of them.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 
 class Random {
 public:
-    explicit Random(uint64_t seed) : state_(seed) {}
+    explicit Random(uint64_t seed) : state_(seed) {
+        if (const char* other = std::getenv("BNNKIT_TEST_SEED")) state_ += strtoull(other, nullptr, 10) << 32;
+    }
 
     uint64_t bits() {  // splitmix64
         uint64_t z = state_ += 0x9E3779B97F4A7C15;

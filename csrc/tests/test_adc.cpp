@@ -79,7 +79,7 @@ Converter random_converter(Random& random, const DenseConv& dense) {
 
 TEST("adc: random convolutions and converters") {
     Random random(1);
-    for (int i = 0; i < 220; ++i) {
+    for (int i = 0; i < 500; ++i) {
         const DenseConv dense = random_conv(random);
         check_all(dense, random_converter(random, dense), i % 4 == 0);
     }

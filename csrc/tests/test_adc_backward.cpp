@@ -122,7 +122,7 @@ void check_all(const Problem& problem) {
 
 TEST("adc_backward: random convolutions and slopes") {
     Random random(1);
-    for (int i = 0; i < 120; ++i) check_all(random_problem(random, random_conv(random, {60000})));
+    for (int i = 0; i < 250; ++i) check_all(random_problem(random, random_conv(random, {60000})));
 }
 
 TEST("adc_backward: matrix products with 1 to 1024 rows per array") {

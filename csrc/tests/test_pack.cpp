@@ -91,7 +91,7 @@ std::string text(const PackArgs& a) {
 TEST("pack: every variant obeys the packing law") {
     Random random(1);
     const auto all = variants();
-    for (int i = 0; i < 300; ++i) {
+    for (int i = 0; i < 400; ++i) {
         PackArgs args = random_args(random);
         std::vector<float> x(static_cast<size_t>(args.batch * args.channels * args.pixels));
         for (float& v : x) v = random_value(random, args);

@@ -56,7 +56,7 @@ std::vector<float> random_bias(Random& random, int64_t count) {
 
 TEST("xnor: random convolutions") {
     Random random(1);
-    for (int i = 0; i < 150; ++i) {
+    for (int i = 0; i < 350; ++i) {
         const DenseConv dense = random_conv(random, {150000, true, true});
         const auto bias = random_bias(random, dense.geometry.out_channels);
         check_all(dense, random.chance(50) ? bias.data() : nullptr, i % 4 == 0);

@@ -30,7 +30,7 @@ Tensor adc_conv2d(Tensor x_bits, Tensor w_bits, std::optional<Tensor>, std::opti
     args.scale = scale;
     args.offset = offset;
     args.bias = optional_bias(bias, args.conv.geometry.out_channels);
-    Tensor y = torch::stable::empty(output_size(args.conv), ScalarType::Float);
+    Tensor y = empty_output(output_size(args.conv), ScalarType::Float);
     args.y = static_cast<float*>(y.mutable_data_ptr());
     adc(args);
     return y;
@@ -59,8 +59,8 @@ std::vector<Tensor> adc_conv2d_backward(Tensor gy, Tensor x_bits, Tensor w_bits,
     args.x_unit = static_cast<float>(x_unit);
     args.w_unit = static_cast<float>(w_unit);
     args.gy = data_of<float>(gy);
-    Tensor gx = torch::stable::empty({g.batch, g.channels, g.height, g.width}, ScalarType::Float);
-    Tensor gw = torch::stable::empty({g.out_channels, g.group_channels(), g.kernel_h, g.kernel_w}, ScalarType::Float);
+    Tensor gx = empty_output({g.batch, g.channels, g.height, g.width}, ScalarType::Float);
+    Tensor gw = empty_output({g.out_channels, g.group_channels(), g.kernel_h, g.kernel_w}, ScalarType::Float);
     args.gx = static_cast<float*>(gx.mutable_data_ptr());
     args.gw = static_cast<float*>(gw.mutable_data_ptr());
     adc_backward(args);

@@ -25,7 +25,7 @@ Tensor slice_weights(Tensor w, int64_t bits, int64_t cell_bit) {
     args.threads = torch_threads();
     Ints size = {args.slice_count};
     for (int64_t d = 0; d < w.dim(); ++d) size.push_back(w.size(d));
-    Tensor out = torch::stable::empty(size, ScalarType::Byte);
+    Tensor out = empty_output(size, ScalarType::Byte);
     args.slices = static_cast<uint8_t*>(out.mutable_data_ptr());
     bitplane(args);
     return out;
@@ -40,7 +40,7 @@ Tensor merge_slices(Tensor slices, int64_t cell_bit) {
     args.direction = BitplaneArgs::Direction::merge;
     Ints size;
     for (int64_t d = 1; d < slices.dim(); ++d) size.push_back(slices.size(d));
-    Tensor out = torch::stable::empty(size, ScalarType::Int);
+    Tensor out = empty_output(size, ScalarType::Int);
     args.weights = static_cast<int32_t*>(out.mutable_data_ptr());
     args.slices = const_cast<uint8_t*>(data_of<uint8_t>(slices));
     args.count = out.numel();

@@ -53,7 +53,7 @@ Tensor pack_pixels(Tensor x, Doubles thresholds, bool strict, int64_t planes, bo
     Ints size = {planes, args.batch};
     if (x.dim() == 4) size.insert(size.end(), {height, width});
     size.push_back(args.pixel_words() * 8);
-    Tensor out = torch::stable::empty(size, ScalarType::Byte);
+    Tensor out = empty_output(size, ScalarType::Byte);
     args.out = static_cast<uint64_t*>(out.mutable_data_ptr());
     run(args, "x");
     return out;
@@ -82,7 +82,7 @@ Tensor pack_kernels(Tensor w, Doubles thresholds, bool strict, int64_t planes, b
     std::vector<uint64_t> pixels(static_cast<size_t>(planes * args.plane_words()));
     args.out = pixels.data();
     run(args, "w");
-    Tensor out = torch::stable::empty({planes, g.out_channels, layout.row_words() * 8}, ScalarType::Byte);
+    Tensor out = empty_output({planes, g.out_channels, layout.row_words() * 8}, ScalarType::Byte);
     arrange_kernels(pixels.data(), args.planes, g, layout, static_cast<uint64_t*>(out.mutable_data_ptr()));
     return out;
 }

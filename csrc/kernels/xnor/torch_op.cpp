@@ -15,7 +15,7 @@ Tensor xnor_conv2d(Tensor x_bits, Tensor w_bits, std::optional<Tensor>, std::opt
     const ConvGeometry& g = args.conv.geometry;
     STD_TORCH_CHECK(g.group_channels() * g.taps() < (int64_t{1} << 24), "k: sums of 2^24 and more are not exact in float32");
     args.bias = optional_bias(bias, g.out_channels);
-    Tensor y = torch::stable::empty(output_size(args.conv), ScalarType::Float);
+    Tensor y = empty_output(output_size(args.conv), ScalarType::Float);
     args.y = static_cast<float*>(y.mutable_data_ptr());
     xnor(args);
     return y;
