@@ -67,6 +67,10 @@ public:
 private:
     static constexpr int64_t kRows = Products::kRows, kReduced = 16;
 
+    struct Origin {  // where a patch begins in the input: rows of pixels before its image, then y and x, maybe outside
+        int64_t image_row, y, x;
+    };
+
     struct Room {  // one thread's working memory
         explicit Room(const Backward& b)
             : words((b.conv_.x_planes * kRows * b.row_words_ + kGatherSlack) * 8),
@@ -75,6 +79,7 @@ private:
               products(b.products_) {}
         Scratch words, gy, patches;
         int32_t border_class[kRows];
+        Origin origins[kRows];
         typename Products::Room products;
     };
 
@@ -94,15 +99,20 @@ private:
             gatherer_.gather(plane + group * layout_.pixel_words(), conv_.x_pixel_words(), plane + conv_.x_plane_words() - 1,
                              first, count, words + p * kRows * row_words_);
         }
+        const int64_t out_w = g_.out_width(), out_h = g_.out_height();
+        int64_t ox = first % out_w, oy = first / out_w % out_h, image = first / out_w / out_h;
         for (int64_t r = 0; r < count; ++r) {
-            const int64_t pixel = (first + r) % g_.out_pixels();
-            room.border_class[r] = borders_.of_pixel(pixel / g_.out_width(), pixel % g_.out_width());
+            room.border_class[r] = borders_.of_pixel(oy, ox);
+            room.origins[r] = {image * g_.height, oy * g_.stride_h - g_.pad_h, ox * g_.stride_w - g_.pad_w};
+            if (++ox < out_w) continue;
+            ox = 0;
+            if (++oy == out_h) oy = 0, ++image;
         }
         read_gy(floats(room.gy), group, first, count);
         const GradientBlock block{{words, room.border_class, static_cast<int>(count)}, floats(room.gy)};
         for (int64_t array = 0; array < layout_.arrays(); ++array) {
             products_.array(room.products, block, group, array, gw, floats(room.patches));
-            scatter(floats(room.patches), group, array, first, count);
+            scatter(room, group, array, count);
         }
     }
 
@@ -120,21 +130,19 @@ private:
     }
 
     // Adds a block's patch gradients to the pixels they were gathered from, channels contiguous.
-    void scatter(const float* patches, int64_t group, int64_t array, int64_t first, int64_t count) const {
+    void scatter(const Room& room, int64_t group, int64_t array, int64_t count) const {
         const int64_t chunk = layout_.tap ? array % layout_.chunks() : array, channels = layout_.chunk_channels(chunk);
         const int64_t first_tap = layout_.tap ? array / layout_.chunks() : 0, taps = layout_.tap ? 1 : layout_.taps;
         float* base = floats(nhwc_) + group * g_.group_channels() + chunk * layout_.channels_per_array;
         for (int64_t r = 0; r < count; ++r) {
-            const int64_t image = (first + r) / g_.out_pixels(), pixel = (first + r) % g_.out_pixels();
-            const int64_t y0 = pixel / g_.out_width() * g_.stride_h - g_.pad_h;
-            const int64_t x0 = pixel % g_.out_width() * g_.stride_w - g_.pad_w;
-            const float* from = patches + r * array_bits_;
+            const Origin at = room.origins[r];
+            const float* from = floats(room.patches) + r * array_bits_;
             int64_t ky = first_tap / g_.kernel_w, kx = first_tap % g_.kernel_w;
             for (int64_t t = 0; t < taps; ++t, from += layout_.channels_per_array) {
-                const int64_t y = y0 + ky * g_.dilation_h, x = x0 + kx * g_.dilation_w;
+                const int64_t y = at.y + ky * g_.dilation_h, x = at.x + kx * g_.dilation_w;
                 if (++kx == g_.kernel_w) kx = 0, ++ky;
                 if (y < 0 || y >= g_.height || x < 0 || x >= g_.width) continue;
-                add_to(base + ((image * g_.height + y) * g_.width + x) * g_.channels, from, channels);
+                add_to(base + ((at.image_row + y) * g_.width + x) * g_.channels, from, channels);
             }
         }
     }
