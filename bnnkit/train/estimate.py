@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from bnnkit.train.evaluation import BATCH, evaluate
+from bnnkit.train.evaluation import evaluate
 from bnnkit.train.plan import Plan
-from bnnkit.train.training import Training
+from bnnkit.train.training import EVALUATION_BATCH, Training
 
 TIMED_STEPS = 3
 MOST_SECONDS = 20.0
@@ -45,7 +45,7 @@ def estimate(plan: Plan) -> Estimate:
         training.step()
         times.append(training.position.step_seconds - before)
     step = min(times[1:] or times)
-    some = torch.arange(min(BATCH, len(plan.dataset.test)))
+    some = torch.arange(min(EVALUATION_BATCH, len(plan.dataset.test)))
     image = evaluate(training.model, training.test_images, some, training.preparation).seconds / len(some)
     epochs = training.steps_total / training.images.steps
     evaluated = epochs * len(training.images.validation) + 2 * len(training.test_indices)

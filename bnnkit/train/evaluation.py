@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from bnnkit.data import Split
+from bnnkit.errors import GateError
 from bnnkit.train.images import Preparation
+from bnnkit.train.nonfinite import first_non_finite
 from bnnkit.train.precision import repeatable
 
 Z95 = 1.959963984540054
 """Two-sided 95 % quantile of the normal distribution."""
-
-BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def evaluate(
     indices: Tensor,
     preparation: Preparation,
     *,
-    batch: int = BATCH,
+    batch: int = 256,
     each: Callable[[int], None] = lambda done: None,
 ) -> Evaluation:
     """Run a network, in evaluation mode, over the images `indices` of a split.
@@ -123,6 +123,9 @@ def evaluate(
         batch: images per forward pass; the last one takes what remains.
         each: called after each pass with the number of images done; may raise to stop.
 
+    Raises:
+        GateError: a packed kernel met NaN; the layer it comes from is named.
+
     Example:
         >>> from bnnkit import create_model, data
         >>> digits = data.load("digits")
@@ -134,19 +137,31 @@ def evaluate(
     start = time.perf_counter()
     was_training = model.training
     model.eval()
-    loss, parts = 0.0, []
+    parts: list[Tensor] = []
     try:
         with repeatable(model):
             for chosen in indices.split(batch):
                 local = chosen.to(split.images.device)
-                logits = model(preparation(split.images[local])).float()
-                loss += nn.functional.cross_entropy(logits, split.labels[local], reduction="sum").item()
+                logits = _forward(model, preparation(split.images[local]))
                 parts.append(logits.cpu())
                 each(sum(map(len, parts)))
     finally:
         model.train(was_training)
-    found = torch.cat(parts)
+    found, labels = torch.cat(parts), split.labels[indices.to(split.labels.device)].cpu()
     predictions = torch.where(found.isfinite().all(1), found.argmax(1), -1)
-    correct = int((predictions == split.labels[indices.to(split.labels.device)].cpu()).sum())
-    seconds = time.perf_counter() - start
-    return Evaluation(Score(correct, len(indices)), loss / len(indices), found, predictions, seconds)
+    # All images at once: the sum does not depend on the batches either.
+    loss = nn.functional.cross_entropy(found.double(), labels).item()
+    score = Score(int((predictions == labels).sum()), len(indices))
+    return Evaluation(score, loss, found, predictions, time.perf_counter() - start)
+
+
+def _forward(model: nn.Module, images: Tensor) -> Tensor:
+    try:
+        logits: Tensor = model(images)
+    except RuntimeError as failure:
+        # The packed kernels refuse NaN.
+        layer = first_non_finite(model, images)
+        if layer is None:
+            raise
+        raise GateError(f"evaluation: {layer}; finite numbers were needed", hint="train with a lower --lr") from failure
+    return logits.float()

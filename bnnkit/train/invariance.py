@@ -121,7 +121,7 @@ def settings(images: int, chosen: Backend = "auto") -> list[Setting]:
 
 def sums_integers(layer: nn.Module) -> bool:
     """Return whether a layer's result is exact: integer partial sums, converted or counted."""
-    if not isinstance(layer, Operands) or layer.full_precision:
+    if not (isinstance(layer, Operands) and layer.activation.planes and layer.weight_quantizer.planes):
         return False
     return layer.adc is not None or (layer.ao_bit, layer.w_bit) == (1, 1)
 

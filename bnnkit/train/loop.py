@@ -88,8 +88,7 @@ class _Fitting:
         self.config = training.config
         # A process killed after it wrote an epoch's metrics and before its state does that epoch again.
         self.records = [r for r in run.read_metrics() if r["epoch"] <= training.position.recorded]
-        self.saved = time.monotonic()
-        self.drawn = 0.0
+        self.saved = self.drawn = time.monotonic()
 
     def run_to_end(self) -> Result:
         training = self.training
@@ -106,7 +105,8 @@ class _Fitting:
             try:
                 training.step()
             except GateError as failure:
-                self._save_broken(failure)
+                self.run.log(failure.message)
+                training.save_broken(self.run)
                 raise
             loss, rate = position.loss / position.seen, position.seen / position.step_seconds
             self.watcher.work(what, position.step, end, f"loss {loss:.3f}, {rate:,.0f} images/s")
@@ -210,10 +210,6 @@ class _Fitting:
     def _save(self) -> None:
         self.training.save(self.run)
         self.saved = time.monotonic()
-
-    def _save_broken(self, failure: GateError) -> None:
-        checkpoint.save(self.run.path / "nonfinite.safetensors", self.training.model)
-        self._say(failure.message)
 
     def _draw(self, result: Result | None) -> None:
         curve.draw(self.run.curve, self.config, self.records, result.as_json() if result else None)

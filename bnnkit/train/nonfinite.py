@@ -8,8 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bnnkit.errors import BnnkitError
-
 
 def all_finite(loss: Tensor, parameters: Iterable[nn.Parameter]) -> bool:
     """Return whether the loss and every gradient are finite."""
@@ -19,10 +17,13 @@ def all_finite(loss: Tensor, parameters: Iterable[nn.Parameter]) -> bool:
     return bool(norms.isfinite().all())
 
 
-def first_non_finite(model: nn.Module, images: Tensor, labels: Tensor) -> str:
-    """Repeat a forward and backward pass and return the first layer whose output or gradient is not finite.
+def first_non_finite(model: nn.Module, images: Tensor, labels: Tensor | None = None) -> str | None:
+    """Repeat a forward pass, with `labels` also a backward pass, and name the first layer that is not finite.
 
-    Batch statistics and gradients of the model change; call it when the training is over.
+    Batch statistics and gradients of a model in training mode change; call it when the training is over.
+
+    Returns:
+        What is not finite, and where; None if everything is finite.
     """
     forward: list[str] = []
     backward: list[str] = []
@@ -32,22 +33,21 @@ def first_non_finite(model: nn.Module, images: Tensor, labels: Tensor) -> str:
         if not list(module.children())
     ]
     try:
-        loss = nn.functional.cross_entropy(model(images), labels)
-        loss.backward()
-    except (BnnkitError, RuntimeError, ValueError):
-        # A kernel that refuses NaN inputs ends the pass; the layer before it has been noted.
+        logits = model(images)
+        if labels is not None:
+            nn.functional.cross_entropy(logits, labels).backward()
+    except RuntimeError:
+        # A kernel that refuses NaN ends the pass; the layer before it has been noted.
         pass
     finally:
         for hook in hooks:
             hook.remove()
     if forward:
-        layer = forward[0]
-        reason = _parameters(model.get_submodule(layer))
-        return f"first non-finite output: layer '{layer}'{reason}"
+        return f"first non-finite output: layer '{forward[0]}'{_parameters(model.get_submodule(forward[0]))}"
     if backward:
         return f"first non-finite gradient: at the output of layer '{backward[0]}'"
-    names = [name for name, p in model.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
-    return f"first non-finite gradient: parameter '{names[-1]}'" if names else "every layer's output is finite"
+    broken = [name for name, p in model.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
+    return f"first non-finite gradient: parameter '{broken[-1]}'" if broken else None
 
 
 def _watch(name: str, forward: list[str], backward: list[str]) -> Any:

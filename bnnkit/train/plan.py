@@ -139,10 +139,9 @@ def _dataset_name(model: str, usual: str, asked: Mapping[str, Any]) -> tuple[str
 def _timing(base: Mapping[str, Any], given: Mapping[str, Any], *, embedded: bool) -> dict[str, Any]:
     """Return epochs, learning rate and milestones, the milestones moved and scaled with the other two."""
     short = base.get("short") if embedded else None
-    epochs = given.get("epochs") or short or base["epochs"]
-    rate = given.get("lr") or base["lr"]
-    schedule = given.get("schedule") or base["schedule"]
-    milestones: Milestones = given.get("milestones") or base["milestones"]
+    epochs, rate = given.get("epochs", short or base["epochs"]), given.get("lr", base["lr"])
+    schedule = given.get("schedule", base["schedule"])
+    milestones: Milestones = given.get("milestones", base["milestones"])
     if schedule != "piecewise":
         return {"epochs": epochs, "lr": rate, "schedule": schedule, "milestones": ()}
     if "milestones" not in given:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -22,6 +23,8 @@ from bnnkit.train.nonfinite import all_finite, first_non_finite
 from bnnkit.train.optimizers import OPTIMIZERS, PREFIX, load_state_tensors, state_tensors
 from bnnkit.train.precision import reduced_precision
 from bnnkit.train.schedule import learning_rate
+
+EVALUATION_BATCH = 256
 
 
 @dataclass
@@ -112,13 +115,17 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.model.train()
-        with reduced_precision(self.model, config.precision, self.device):
-            logits = self.model(images)
-        loss = nn.functional.cross_entropy(logits, labels)
         self.optimizer.zero_grad()
+        try:
+            with reduced_precision(self.model, config.precision, self.device):
+                logits = self.model(images)
+        except RuntimeError as failure:
+            # The packed kernels refuse NaN.
+            raise self._non_finite(math.nan, images, labels, failure) from failure
+        loss = nn.functional.cross_entropy(logits, labels)
         loss.backward()
         if not all_finite(loss, self.parameters):
-            raise self._non_finite(float(loss), images, labels)
+            raise self._non_finite(float(loss.detach()), images, labels)
         self.optimizer.step()
         self.model.clamp_latent()
         position.loss += float(loss.detach()) * len(labels)
@@ -131,11 +138,11 @@ class Training:
         """Return the evaluation on the validation images, None if there are none."""
         if not len(self.images.validation):
             return None
-        return evaluate(self.model, self.images.split, self.images.validation, self.preparation, each=each)
+        return self._evaluate(self.images.split, self.images.validation, each)
 
     def test(self, each: Callable[[int], None]) -> Evaluation:
         """Return the evaluation on the test images (`limit` of them)."""
-        return evaluate(self.model, self.test_images, self.test_indices, self.preparation, each=each)
+        return self._evaluate(self.test_images, self.test_indices, each)
 
     def save(self, run: Run) -> None:
         """Write last.safetensors: weights, optimizer, position, random state."""
@@ -149,6 +156,10 @@ class Training:
     def save_best(self, run: Run) -> None:
         """Write best-val.safetensors: the weights as they are."""
         checkpoint.save(run.best, self.model, metadata=self._metadata())
+
+    def save_broken(self, run: Run) -> None:
+        """Write nonfinite.safetensors: the weights whose loss or gradient is not finite."""
+        checkpoint.save(run.path / "nonfinite.safetensors", self.model, metadata=self._metadata())
 
     def restore(self, run: Run) -> None:
         """Continue where `save` was called.
@@ -168,17 +179,21 @@ class Training:
         if self.device.type == "cuda" and "rng.cuda" in state.tensors:
             torch.cuda.set_rng_state(state.tensors["rng.cuda"], self.device)
 
+    def _evaluate(self, split: Split, indices: Tensor, each: Callable[[int], None]) -> Evaluation:
+        return evaluate(self.model, split, indices, self.preparation, batch=EVALUATION_BATCH, each=each)
+
     def _metadata(self) -> dict[str, Any]:
         source = {"dataset": self.dataset.name, "fingerprint": self.dataset.fingerprint, "seed": self.config.seed}
-        source |= {"epoch": self.position.epoch, "step": self.position.step, "limited": self.config.limited}
+        source |= {"steps": self.steps_done, "limited": self.config.limited}
         return {"preparation": self.preparation.metadata(), "provenance": {**source, **self.labels}}
 
-    def _non_finite(self, loss: float, images: Tensor, labels: Tensor) -> GateError:
+    def _non_finite(self, loss: float, images: Tensor, labels: Tensor, cause: Exception | None = None) -> Exception:
         layer = first_non_finite(self.model, images, labels)
+        if layer is None and cause is not None:
+            return cause
         where = f"train {self.config.model}: epoch {self.position.epoch + 1}, step {self.position.step + 1}"
-        return GateError(
-            f"{where}: loss {loss:.4g}; {layer}; finite numbers were needed", hint=f"--lr {self.config.lr / 10:g}"
-        )
+        found = f"loss {loss:.4g}; {layer or 'every layer is finite, the sum of the gradients is not'}"
+        return GateError(f"{where}: {found}; finite numbers were needed", hint=f"--lr {self.config.lr / 10:g}")
 
 
 def _deterministic_device(name: str) -> torch.device:

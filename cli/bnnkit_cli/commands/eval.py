@@ -105,12 +105,16 @@ def eval(
     checkpoint.check(trained.checkpoint, {k: parse_bits(v) for k, v in expected.items() if v is not None})
     other = find(compare, root=runs_dir) if compare is not None else None
     data = trained.dataset(dataset, data_dir)
+    _warn_of_other_data(trained, data)
     indices = limited(len(data.test), limit)
     bits = _adc_bits(adc_bit, trained, logits)
     arrays = {"rows": rows, "mapping": mapping, "channels_per_array": channels_per_array}
     changes = {name: value for name, value in arrays.items() if value is not None}
     work = _Work(data.test, indices, batch, backend, changes)
-    table = [_Row(bit, work.measure(trained, bit), work.measure(other, bit if adc_bit else None)) for bit in bits]
+    table = []
+    for bit in bits:
+        compared = work.measure(other, bit if adc_bit else None) if other else None
+        table.append(_Row(bit, work.measure(trained, bit), compared))
     if logits is not None:
         _write_logits(logits, table[0].found)
     findings = work.invariance(trained, bits[0]) if check_invariance else []
@@ -127,6 +131,12 @@ def _prepare(batch: int, limit: int | None, threads: int | None) -> None:
             raise UsageError(f"eval: {name} {value}; at least 1 was needed", hint=f"leave {name} out")
     if threads is not None:
         torch.set_num_threads(threads)
+
+
+def _warn_of_other_data(trained: Subject, data: Dataset) -> None:
+    known = trained.provenance.get("fingerprint")
+    if known is not None and known != data.fingerprint:
+        output.warn(f"{trained.path}: trained on other data than this {data.name} (fingerprints differ)")
 
 
 def _adc_bits(text: str | None, trained: Subject, logits: Path | None) -> list[int | str]:
@@ -165,13 +175,11 @@ class _Work:
     backend: str
     changes: Mapping[str, Any]
 
-    def measure(self, subject: Subject | None, adc_bit: int | str | None) -> Evaluation | None:
+    def measure(self, subject: Subject, adc_bit: int | str | None) -> Evaluation:
         """Evaluate a network, as it is stored where `adc_bit` is None."""
         from bnnkit.nn import backend
         from bnnkit.train import evaluate
 
-        if subject is None:
-            return None
         model = self._model(subject, adc_bit)
         total = len(self.indices)
         with backend(cast("Backend", self.backend)), output.progress(f"ADC {model.config['adc_bit']}", total) as bar:
@@ -266,25 +274,17 @@ class _Report:
             rows.append(cells)
         notes = [f"limited: {self.table[0].found.score.total:,} of {len(self.data.test):,} test images"] * self.limited
         notes += [f"other: {self.other.path}"] if self.other else []
-        notes += [
-            f"{n:,} images have logits that are not finite" for n in {r.found.non_finite for r in self.table} if n
-        ]
+        broken = max(row.found.non_finite for row in self.table)
+        notes += [f"up to {broken:,} images have logits that are not finite, which counts as wrong"] if broken else []
         notes += [f"{self.data.name}: {self.data.note}"] if self.data.note else []
         title = f"{self.trained.path}: {describe(self.trained.checkpoint.config)}, on {self.data.name}"
         output.result_table(columns, rows, title=title, notes=notes)
 
     def _print_findings(self) -> None:
-        columns = [
-            "logits of batch 256 against",
-            "images",
-            "identical",
-            "differing",
-            "largest difference",
-            "first layer",
-        ]
+        columns = ["logits", "images", "identical", "differing", "largest difference", "first differing layer"]
         rows = [(f.setting, f.images, f.identical, f.differing, f.largest, self._layer(f)) for f in self.findings]
         images = max(finding.images for finding in self.findings)
-        notes = [f"checked on {images:,} of {len(self.data.test):,} test images"]
+        notes = [f"compared with batch 256; checked on {images:,} of {len(self.data.test):,} test images"]
         output.result_table(columns, rows, notes=notes)
 
     def _layer(self, finding: Finding) -> str | None:
