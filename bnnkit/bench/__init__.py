@@ -1,0 +1,28 @@
+"""Measuring the kernels: verified first, then timed in turns with their opponents and the machine's own limit."""
+
+from bnnkit.bench import adc, bitplane, conv, model, train, xnor
+from bnnkit.bench.machine import describe
+from bnnkit.bench.plan import BENCHES, SECONDS, Bench, Plan, resolve
+from bnnkit.bench.report import Check, Limit, Report, Row, Work
+from bnnkit.bench.run import run
+
+__all__ = [
+    "BENCHES",
+    "SECONDS",
+    "Bench",
+    "Check",
+    "Limit",
+    "Plan",
+    "Report",
+    "Row",
+    "Work",
+    "adc",
+    "bitplane",
+    "conv",
+    "describe",
+    "model",
+    "resolve",
+    "run",
+    "train",
+    "xnor",
+]

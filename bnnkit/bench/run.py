@@ -1,0 +1,49 @@
+"""Carry out a plan, one case after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from bnnkit.bench import machine
+from bnnkit.bench.contest import Outcome, measure
+from bnnkit.bench.plan import BENCHES, Plan
+from bnnkit.bench.report import Limit, Report, Row
+from bnnkit.bench.timing import Budget
+from bnnkit.errors import UsageError
+
+Each = Callable[[str, int, int], None]
+
+
+def run(plan: Plan, each: Each = lambda case, done, total: None) -> Report:
+    """Verify and measure everything in `plan`.
+
+    Args:
+        plan: from `resolve`.
+        each: told (case, rounds done, rounds in all) after every round.
+
+    Raises:
+        UsageError: a variant was asked for by name that the kernel does not have.
+    """
+    bench = BENCHES.get(plan.kernel)
+    budget = Budget(plan.seconds / (len(plan.shapes) * bench.count), plan.repeat)
+    rows: list[Row] = []
+    limits: list[Limit] = []
+    left_out: dict[str, None] = {}
+    with machine.restored():
+        for case in bench.cases(plan):
+            outcome = measure(case, budget, partial(each, case.name))
+            rows += outcome.rows
+            limits += outcome.limits
+            left_out |= dict.fromkeys(_absent(plan, outcome))
+    return Report(plan.kernel, rows, limits, [*bench.notes, *left_out])
+
+
+def _absent(plan: Plan, outcome: Outcome) -> list[str]:
+    for side in outcome.absent:
+        if plan.strict:
+            raise UsageError(
+                f"bench {plan.kernel}: {side.name} has no variant '{side.variant}'",
+                hint="leave --variant out to measure those it has",
+            )
+    return [f"{side.name} has no variant {side.variant}; its next lower one is listed" for side in outcome.absent]

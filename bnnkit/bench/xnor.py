@@ -1,0 +1,85 @@
+"""xnor: the product of packed signs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from torch import Tensor
+
+from bnnkit import reference
+from bnnkit.bench import dense, packed
+from bnnkit.bench.contest import Case, Side
+from bnnkit.bench.plan import BENCHES, Bench, Plan
+from bnnkit.bench.report import Check, Work
+from bnnkit.bench.verify import ProductOracle
+
+SHAPES = ((4096, 4096, 4096), (32768, 160, 1440))
+NOTES = (
+    "products: packed operands in, float32 output out; packing is a row of its own",
+    "torch: operands already in its type; 1 bMAC (one XNOR and one count) = 2 operations",
+)
+
+
+def cases(plan: Plan) -> Iterator[Case]:
+    """Build one case per shape."""
+    for m, n, k in plan.shapes:
+        x, w = dense.signs((m, k), seed=1), dense.signs((n, k), seed=2)
+        layout = packed.whole(k)
+        bits = packed.pack_activations(x, layout), packed.pack_weights(w, layout)
+        oracle = ProductOracle(x, w, reference.xnor_gemm)
+        sides: list[Side] = []
+        for threads in plan.threads:
+            sides += dense.product_sides(x, w, plan.against, threads)
+            for variant in plan.variants:
+                sides.append(product_side(plan, bits, (m, n, k), oracle, threads, variant))
+            sides += [packing_side(x, threads, variant) for variant in plan.variants]
+        yield Case(f"{m} x {n} x {k}", sides)
+
+
+def product_side(
+    plan: Plan,
+    bits: packed.Operands,
+    shape: tuple[int, int, int],
+    oracle: ProductOracle,
+    threads: int,
+    variant: str | None,
+) -> Side:
+    """Return the packed product as a contender."""
+    m, n, k = shape
+    return Side(
+        "bnnkit xnor",
+        partial(packed.xnor_product, bits, k),
+        Work(m * n * k, "bMAC"),
+        threads,
+        variant,
+        ("xnor",),
+        checked(oracle, lambda: packed.xnor_product(bits, k)),
+        dense.row_names(plan.against),
+    )
+
+
+def packing_side(x: Tensor, threads: int, variant: str | None) -> Side:
+    """Return the packing of the activations as a contender; the kernel that consumes the bits checks them."""
+    layout = packed.whole(x.shape[1])
+    call = partial(packed.pack_activations, x, layout)
+    return Side("bnnkit pack", call, Work(x.numel(), "value"), threads, variant, ("pack",))
+
+
+def checked(oracle: ProductOracle, product: Callable[[], Tensor]) -> Callable[[], Check]:
+    """Return a check of a fresh product."""
+    return lambda: oracle.check(product())
+
+
+BENCHES.register("xnor")(
+    Bench(
+        description="product of packed signs",
+        shape_form="M,N,K",
+        shapes=SHAPES,
+        opponents=tuple(dense.PRODUCTS),
+        rivals=tuple(dense.PRODUCTS),
+        every_variant=True,
+        cases=cases,
+        notes=NOTES,
+    )
+)

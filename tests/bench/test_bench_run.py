@@ -1,0 +1,117 @@
+"""Every benchmark at a tiny size, and wrong kernels in each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from bnnkit import ops
+from bnnkit.bench import BENCHES, Report, memory, packed, resolve, run, train
+from bnnkit.errors import UsageError
+
+pytestmark = pytest.mark.usefixtures("extension")
+
+TINY = {
+    "xnor": (70, 40, 150),
+    "adc": (70, 40, 150),
+    "bitplane": (8, 4, 3, 3),
+    "conv": (2, 20, 6),
+    "model": (2, 1),
+    "train": (4, 1),
+}
+
+
+@pytest.fixture(autouse=True)
+def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the processes that measure memory; they have their own test."""
+    monkeypatch.setattr(train, "peak_of_training", lambda side, *sizes: 300 if side == "loop" else 100)
+
+
+NETWORKS = ("model", "train")  # their scalar kernels would take minutes
+
+
+def tiny(kernel: str, against: list[str] | None = None) -> Report:
+    variants = None if kernel in NETWORKS else ["reference"]
+    return run(resolve(kernel, shapes=[TINY[kernel]], threads=[1], variants=variants, against=against, repeat=1))
+
+
+def test_every_benchmark_has_a_tiny_size() -> None:
+    assert set(TINY) == set(BENCHES)
+
+
+@pytest.mark.parametrize("kernel", TINY)
+def test_right_kernels_are_measured(kernel: str) -> None:
+    report = tiny(kernel)
+    assert not report.invalid
+    assert all(row.seconds is not None and row.seconds.median > 0 for row in report.rows)
+    ours = [row for row in report.rows if row.side.startswith("bnnkit") and row.side != "bnnkit pack"]
+    assert ours
+    assert all(row.check is not None and row.variants for row in ours)
+    assert kernel in NETWORKS or all(set(row.variants.values()) == {"reference"} for row in ours)
+    names = {row.side for row in report.rows}
+    assert all(row.faster_than and set(row.faster_than) <= names for row in ours)
+    assert report.notes
+
+
+@pytest.mark.parametrize("kernel", TINY)
+def test_it_can_be_measured_alone(kernel: str) -> None:
+    report = tiny(kernel, against=["none"])
+    assert not [row.side for row in report.rows if not row.side.startswith("bnnkit")]
+
+
+def negated(right: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    return lambda *args, **options: -right(*args, **options)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "owner", "name"),
+    [
+        ("xnor", packed, "xnor_product"),
+        ("adc", packed, "adc_product"),
+        ("bitplane", ops, "slice_weights"),
+        ("bitplane", ops, "merge_slices"),
+        ("conv", ops, "adc_conv2d"),
+        ("model", ops, "adc_conv2d"),
+        ("train", ops, "adc_conv2d"),
+    ],
+)
+def test_a_wrong_kernel_is_invalid(kernel: str, owner: object, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owner, name, negated(getattr(owner, name)))
+    report = tiny(kernel)
+    assert report.invalid
+    assert all(row.seconds is None for row in report.invalid)
+    assert any(row.side.startswith("bnnkit") for row in report.invalid)
+
+
+def test_threads_and_variants_are_put_back() -> None:
+    before = torch.get_num_threads()
+    tiny("bitplane")
+    assert torch.get_num_threads() == before
+    ops.slice_weights(torch.arange(4), 2, 1)
+    assert ops.last_variant("bitplane") != "reference" or ops.usable_variants() == ["reference"]
+
+
+def test_a_variant_asked_for_by_name_must_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = resolve("bitplane", shapes=[TINY["bitplane"]], threads=[1], variants=["reference"], repeat=1)
+    monkeypatch.setattr(ops, "last_variant", lambda kernel: "avx2")
+    with pytest.raises(UsageError, match="bench bitplane: bnnkit bitplane has no variant 'reference'"):
+        run(plan)
+
+
+def test_memory_is_part_of_a_training_step() -> None:
+    loop, ours = tiny("train").rows
+    assert (loop.memory, ours.memory, ours.less_memory_than) == (300, 100, {"loop": 3})
+
+
+def test_peaks_are_those_of_a_process_of_its_own() -> None:
+    ballast = torch.ones(40_000_000)
+    peak = memory.peak_of_training("bnnkit", batch=2, width=1, threads=1, variant=None)
+    assert 1e6 < peak < memory.peak()
+    assert peak < ballast.numel() * 4
+
+
+def test_a_process_that_fails_says_why() -> None:
+    with pytest.raises(RuntimeError, match=r"memory of nobody: exit code 1\n(.|\n)*KeyError: 'nobody'"):
+        memory.peak_of_training("nobody", batch=2, width=1, threads=1, variant=None)
