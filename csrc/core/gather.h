@@ -33,8 +33,22 @@ typedef uint64_t Words8 __attribute__((vector_size(64), aligned(8)));
 class Gatherer {
 public:
     Gatherer(const ConvGeometry& geometry, const ArrayLayout& layout)
-        : g_(geometry), layout_(layout), zeros_((layout.pixel_words() + 8) * static_cast<int64_t>(sizeof(uint64_t))) {
+        : g_(geometry),
+          layout_(layout),
+          zeros_((layout.pixel_words() + 8) * static_cast<int64_t>(sizeof(uint64_t))),
+          tap_pixels_(geometry.taps() * static_cast<int64_t>(sizeof(int64_t))) {
         memset(zeros_.data, 0, static_cast<size_t>(layout.pixel_words() + 8) * sizeof(uint64_t));
+        for (int64_t tap = 0; tap < g_.taps(); ++tap)
+            reinterpret_cast<int64_t*>(tap_pixels_.data)[tap] =
+                tap / g_.kernel_w * g_.dilation_h * g_.width + tap % g_.kernel_w * g_.dilation_w;
+    }
+
+    // Pixels from the first tap to each, where all taps are inside.
+    const int64_t* tap_pixels() const { return reinterpret_cast<const int64_t*>(tap_pixels_.data); }
+
+    bool inside(int64_t y0, int64_t x0) const {
+        return y0 >= 0 && x0 >= 0 && y0 + (g_.kernel_h - 1) * g_.dilation_h < g_.height &&
+               x0 + (g_.kernel_w - 1) * g_.dilation_w < g_.width;
     }
 
     // Rows are written in order and each may spill up to kGatherSlack words into the next: give the last one that room.
@@ -65,6 +79,11 @@ public:
 
 private:
     void point_taps(const uint64_t* image, int64_t stride, int64_t y0, int64_t x0, const uint64_t** taps) const {
+        if (inside(y0, x0)) {
+            const uint64_t* first = image + (y0 * g_.width + x0) * stride;
+            for (int64_t tap = 0; tap < layout_.taps; ++tap) taps[tap] = first + tap_pixels()[tap] * stride;
+            return;
+        }
         const uint64_t* zeros = reinterpret_cast<const uint64_t*>(zeros_.data);
         for (int64_t ky = 0, y = y0; ky < g_.kernel_h; ++ky, y += g_.dilation_h) {
             const bool row_inside = y >= 0 && y < g_.height;
@@ -115,19 +134,26 @@ private:
     // One word of eight arrays; lanes past the last array hold whatever.
     Words8 lanes_of(const uint64_t* const* taps, int64_t chunk, const uint64_t* last, int64_t word) const {
         const int64_t per = layout_.channels_per_array, first_bit = word * kWordBits;
-        const uint64_t* zeros = reinterpret_cast<const uint64_t*>(zeros_.data);
+        int64_t tap = first_bit / per, shift = tap * per - first_bit;
         Words8 sum = {};
-        for (int64_t tap = first_bit / per; tap < layout_.taps && tap * per < first_bit + kWordBits; ++tap) {
-            const uint64_t* from = taps[tap] + chunk;
-            Words8 value = {};
-            if (from + 7 <= last || taps[tap] == zeros)
-                memcpy(&value, from, sizeof value);
-            else
-                for (int64_t i = 0; from + i <= last; ++i) value[i] = from[i];
-            const int64_t shift = tap * per - first_bit;
-            sum |= shift >= 0 ? value << static_cast<uint64_t>(shift) : value >> static_cast<uint64_t>(-shift);
+        if (shift < 0) {  // the tap that straddles the word's beginning
+            sum = eight_words(taps[tap] + chunk, last) >> static_cast<uint64_t>(-shift);
+            ++tap, shift += per;
         }
+        for (; tap < layout_.taps && shift < kWordBits; ++tap, shift += per)
+            sum |= eight_words(taps[tap] + chunk, last) << static_cast<uint64_t>(shift);
         return sum;
+    }
+
+    Words8 eight_words(const uint64_t* from, const uint64_t* last) const {
+        Words8 value = {};
+        const uint64_t* zeros = reinterpret_cast<const uint64_t*>(zeros_.data);
+        const bool zero = from >= zeros && from < zeros + layout_.pixel_words();
+        if (__builtin_expect(from + 7 <= last || zero, 1))
+            memcpy(&value, from, sizeof value);
+        else
+            for (int64_t i = 0; from + i <= last; ++i) value[i] = from[i];
+        return value;
     }
 
     // dst |= the words at src, moved up by `bit`; words at `limit` and beyond only ever receive zeros and are skipped.
@@ -142,7 +168,7 @@ private:
 
     const ConvGeometry& g_;
     const ArrayLayout& layout_;
-    Scratch zeros_;
+    Scratch zeros_, tap_pixels_;
 };
 
 }  // namespace

@@ -87,7 +87,7 @@ int rank(const std::string& name) {
 // The highest variant that a kernel has, up to a ceiling.
 std::string expected(const std::string& kernel, const std::string& ceiling) {
 #if defined(__x86_64__)
-    const bool tiles = kernel == "xnor" || kernel == "adc";
+    const bool tiles = kernel != "pack" && kernel != "bitplane";
     return !tiles && ceiling == "amx" ? "avx512" : ceiling;
 #else
     return "reference";

@@ -13,7 +13,7 @@
 #include "adc.h"
 
 #pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq,avx512vbmi,avx2,fma,amx-tile,amx-int8,amx-bf16")
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq,avx512vbmi,avx2,bmi2,fma,amx-tile,amx-int8,amx-bf16")
 
 #include "../../core/lanes_avx512.h"
 
@@ -24,7 +24,7 @@ namespace {
 
 inline void add_to(float* to, const float* from, int64_t count) {
     for (int64_t i = 0; i < count; i += 16) {
-        const __mmask16 lanes = static_cast<__mmask16>(count - i >= 16 ? 0xFFFF : (1 << (count - i)) - 1);
+        const __mmask16 lanes = count - i >= 16 ? 0xFFFF : static_cast<__mmask16>(_bzhi_u32(0xFFFF, static_cast<unsigned>(count - i)));
         const __m512 sum = _mm512_add_ps(_mm512_maskz_loadu_ps(lanes, to + i), _mm512_maskz_loadu_ps(lanes, from + i));
         _mm512_mask_storeu_ps(to + i, lanes, sum);
     }
@@ -81,7 +81,10 @@ public:
             : x(p.array_words_ * kRows * 64),
               x_columns(p.array_words_ * kWordBits * kRows * 2),
               g(2 * kRows * p.padded_outputs() * 2),
-              g_pairs(2 * kRows * p.padded_outputs() * 2) {}
+              g_pairs(2 * kRows * p.padded_outputs() * 2) {
+            memset(g.data, 0, static_cast<size_t>(2 * kRows * p.padded_outputs() * 2));
+            memset(g_pairs.data, 0, static_cast<size_t>(2 * kRows * p.padded_outputs() * 2));
+        }
         Scratch x;          // int8 [word][row][64]
         Scratch x_columns;  // bf16 tiles [bit / 16][row / 32][16 bits][32 rows]
         Scratch g;          // bf16 [high, low][row][output]
@@ -167,6 +170,7 @@ private:
         const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xFFFF0000)), half = _mm512_set1_epi32(0x8000);
         for (int64_t side = 0; side < 2; ++side) {
             const int64_t output = column * kSide + side * kTile;
+            if (output >= conv_.geometry.group_outputs()) return;  // stays zero from the start
             unsigned char* pairs = room.g_pairs.data + ((output / kTile) * (kRows / kSide) + r / kSide) * 2 * kTileBytes;
             for (int64_t i = 0; i < kSide; i += 2) {
                 __m512i high[2], low[2];

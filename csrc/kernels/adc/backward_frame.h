@@ -137,6 +137,13 @@ private:
         for (int64_t r = 0; r < count; ++r) {
             const Origin at = room.origins[r];
             const float* from = floats(room.patches) + r * array_bits_;
+            if (gatherer_.inside(at.y, at.x)) {
+                float* first = base + ((at.image_row + at.y) * g_.width + at.x) * g_.channels;
+                const int64_t* pixels = gatherer_.tap_pixels() + first_tap;
+                for (int64_t t = 0; t < taps; ++t, from += layout_.channels_per_array)
+                    add_to(first + pixels[t] * g_.channels, from, channels);
+                continue;
+            }
             int64_t ky = first_tap / g_.kernel_w, kx = first_tap % g_.kernel_w;
             for (int64_t t = 0; t < taps; ++t, from += layout_.channels_per_array) {
                 const int64_t y = at.y + ky * g_.dilation_h, x = at.x + kx * g_.dilation_w;
