@@ -24,7 +24,7 @@ help:  ## list the commands
 	@awk -F ':.*## +' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: setup  ## train a small network through 1-bit ADCs on real digits, then evaluate it through other ADCs (2 minutes)
-	$(BIN)/bnnkit train mlp --dataset digits --ao-bit 1 --w-bit 1 --adc-bit 1 --epochs 20
+	$(BIN)/bnnkit train mlp --dataset digits --ao-bit 1 --w-bit 1 --adc-bit 1 --epochs 20 --threads 1
 	$(BIN)/bnnkit eval latest --adc-bit fp,1,2,3,4
 	@echo "training curve: $$(realpath runs/train/latest)/curve.png"
 
