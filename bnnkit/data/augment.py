@@ -11,10 +11,12 @@ from bnnkit.data.counter import uniform_int
 _DRAWS = {"down": 0, "right": 1, "flip": 2}
 
 
-def random_crop_flip(images: Tensor, *, pad: int = 4, key: tuple[int, int, Tensor]) -> Tensor:
+def random_crop_flip(
+    images: Tensor, *, pad: int = 4, mirror: bool = True, key: tuple[int, int, Tensor]
+) -> Tensor:
     """Shift each image by up to `pad` pixels, black coming in at the border, and mirror every second one.
 
-    The usual CIFAR augmentation: a crop of the original size out of the image padded by `pad` on each side.
+    The usual CIFAR augmentation (without `mirror` also fit for digits): a crop of the original size out of the image padded by `pad` on each side.
     `key` = (seed, epoch, indices), indices int64 [B] numbering the images within the dataset: image i of epoch e
     gets the same crop in any batch, on any device, with any number of threads.
 
@@ -39,7 +41,7 @@ def random_crop_flip(images: Tensor, *, pad: int = 4, key: tuple[int, int, Tenso
     flip = uniform_int(2, seed, epoch, _DRAWS["flip"], indices).bool()
     rows = down[:, None] + torch.arange(height, device=device)
     across = torch.arange(width, device=device).expand(batch, width)
-    columns = right[:, None] + torch.where(flip[:, None], width - 1 - across, across)
+    columns = right[:, None] + torch.where(flip[:, None] & mirror, width - 1 - across, across)
     padded = F.pad(images, (pad, pad, pad, pad))
     stride = width + 2 * pad
     # One gather over pixel positions, the same for all channels.

@@ -44,7 +44,7 @@ class Config:
     dataset: str = _option("data", "bnnkit data list")
     data_dir: str | None = _option("data", "where prepared datasets live; left out: the usual place")
     val_split: int = _option("data", "training images held out to choose the checkpoint")
-    augment: str = _option("data", "crop-flip (pad 4, crop, mirror) or none")
+    augment: str = _option("data", "crop-flip (pad 4, crop, mirror), shift (by up to 2 pixels) or none")
     limit: int | None = _option("data", "images used of the training and of the test set; left out: all")
 
     epochs: int = _option("training", "passes over the training images")

@@ -32,6 +32,12 @@ def crop_flip(images: Tensor, key: tuple[int, int, Tensor]) -> Tensor:
     return random_crop_flip(images, pad=4, key=key)
 
 
+@AUGMENTATIONS.register("shift")
+def shift(images: Tensor, key: tuple[int, int, Tensor]) -> Tensor:
+    """Return uint8 [B, C, H, W] images shifted by up to 2 pixels: what handwriting allows."""
+    return random_crop_flip(images, pad=2, mirror=False, key=key)
+
+
 @AUGMENTATIONS.register("none")
 def unchanged(images: Tensor, key: tuple[int, int, Tensor]) -> Tensor:
     """Return the images as they are."""
