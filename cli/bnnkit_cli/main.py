@@ -18,6 +18,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from bnnkit.atomic import DISK_FULL
 from bnnkit.errors import BnnkitError, InterruptedRunError, UsageError
 from bnnkit_cli import output
 
@@ -29,7 +30,6 @@ EXIT_ENVIRONMENT = 3
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 # Typer carries click's exceptions either from click itself or from a private copy, depending on its release; this
