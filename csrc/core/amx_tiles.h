@@ -13,8 +13,8 @@
 namespace bnnkit {
 namespace {
 
-constexpr int64_t kTile = 16;          // rows, and columns of 4 bytes, of one tile
-constexpr int64_t kTileBytes = 1024;   // 16 rows x 64 bytes
+constexpr int64_t kTile = 16;         // rows, and columns of 4 bytes, of one tile
+constexpr int64_t kTileBytes = 1024;  // 16 rows x 64 bytes
 
 // 64 values of one row: the signs of the planes at `words`, weighted, and 0 outside `valid`.
 inline __m512i expand(const uint64_t* words, int64_t plane_stride, int planes, bool thermometer, uint64_t valid) {
@@ -23,14 +23,16 @@ inline __m512i expand(const uint64_t* words, int64_t plane_stride, int planes, b
     for (int p = 1; p < planes; ++p) {
         const __m512i weight = _mm512_set1_epi8(static_cast<char>(thermometer ? 1 : 1 << p));
         const __mmask64 set = _cvtu64_mask64(words[p * plane_stride]);
-        sum = _mm512_add_epi8(_mm512_mask_blend_epi8(set, _mm512_sub_epi8(_mm512_setzero_si512(), weight), weight), sum);
+        sum =
+            _mm512_add_epi8(_mm512_mask_blend_epi8(set, _mm512_sub_epi8(_mm512_setzero_si512(), weight), weight), sum);
     }
     return _mm512_maskz_mov_epi8(_cvtu64_mask64(valid), sum);
 }
 
 // Rows of a block as bytes [word][row][64], so that 16 rows of one word are one contiguous tile.
 template <int64_t kRows>
-inline void expand_rows(const BinaryConv& conv, const BorderClasses& borders, const RowBlock& rows, unsigned char* out) {
+inline void expand_rows(const BinaryConv& conv, const BorderClasses& borders, const RowBlock& rows,
+                        unsigned char* out) {
     const int64_t words = conv.layout.row_words();
     for (int64_t r = 0; r < ceil_div(rows.count, 2 * kTile) * 2 * kTile; ++r) {
         const bool used = r < rows.count;

@@ -15,14 +15,15 @@ namespace bnnkit {
 namespace {
 
 struct RowBlock {
-    const uint64_t* words;         // [x_planes][kRows][row_words]
-    const int32_t* border_class;   // [kRows]
-    int count;                     // rows in use; the rest of the block is unspecified
+    const uint64_t* words;        // [x_planes][kRows][row_words]
+    const int32_t* border_class;  // [kRows]
+    int count;                    // rows in use; the rest of the block is unspecified
 };
 
 // write(tile, first_pixel, pixels, first_output, outputs) stores one tile; pixels are counted over the whole batch.
 template <class Engine, class Write>
-inline void for_each_tile(const BinaryConv& conv, const BorderClasses& borders, const Engine& engine, const Write& write) {
+inline void for_each_tile(const BinaryConv& conv, const BorderClasses& borders, const Engine& engine,
+                          const Write& write) {
     const ConvGeometry& g = conv.geometry;
     const int64_t pixels = g.batch * g.out_pixels(), out_w = g.out_width(), out_h = g.out_height();
     const int64_t row_words = conv.layout.row_words();
@@ -34,7 +35,8 @@ inline void for_each_tile(const BinaryConv& conv, const BorderClasses& borders, 
     const int64_t splits = have >= wanted ? 1 : panels < ceil_div(wanted, have) ? panels : ceil_div(wanted, have);
 
     parallel_for(conv.threads, row_blocks * g.groups * splits, [&](int64_t begin, int64_t end) {
-        Scratch words((conv.x_planes * Engine::kRows * row_words + kGatherSlack) * static_cast<int64_t>(sizeof(uint64_t)));
+        Scratch words((conv.x_planes * Engine::kRows * row_words + kGatherSlack) *
+                      static_cast<int64_t>(sizeof(uint64_t)));
         Scratch classes(Engine::kRows * static_cast<int64_t>(sizeof(int32_t)));
         Scratch prepared(engine.scratch_bytes());
         Scratch tile(Engine::kRows * Engine::kColumns * static_cast<int64_t>(sizeof(int32_t)));
@@ -52,7 +54,8 @@ inline void for_each_tile(const BinaryConv& conv, const BorderClasses& borders, 
                 for (int p = 0; p < conv.x_planes; ++p) {
                     const uint64_t* plane = conv.x + p * conv.x_plane_words();
                     gatherer.gather(plane + group * conv.layout.pixel_words(), conv.x_pixel_words(),
-                                    plane + conv.x_plane_words() - 1, first, block.count, rows + p * Engine::kRows * row_words);
+                                    plane + conv.x_plane_words() - 1, first, block.count,
+                                    rows + p * Engine::kRows * row_words);
                 }
                 int64_t ox = first % out_w, oy = first / out_w % out_h;
                 for (int r = 0; r < block.count; ++r) {
@@ -77,13 +80,14 @@ typedef float Floats16 __attribute__((vector_size(64)));
 // Stores finish(sums of 16 pixels or 1, output) of a tile into y[image][output][pixel]; where an image has one pixel only,
 // outputs are what lies contiguous. `Finish` takes (int32_t, output) and (Ints16, output).
 template <int kColumns, class Finish>
-inline void write_nchw(const ConvGeometry& g, const int32_t* tile, int64_t first_pixel, int64_t pixels, int64_t first_output,
-                       int64_t outputs, float* y, const Finish& finish) {
+inline void write_nchw(const ConvGeometry& g, const int32_t* tile, int64_t first_pixel, int64_t pixels,
+                       int64_t first_output, int64_t outputs, float* y, const Finish& finish) {
     const int64_t out_pixels = g.out_pixels();
     if (out_pixels == 1) {
         for (int64_t r = 0; r < pixels; ++r)
             for (int64_t o = 0; o < outputs; ++o)
-                y[(first_pixel + r) * g.out_channels + first_output + o] = finish(tile[r * kColumns + o], first_output + o);
+                y[(first_pixel + r) * g.out_channels + first_output + o] =
+                    finish(tile[r * kColumns + o], first_output + o);
         return;
     }
     for (int64_t r = 0; r < pixels;) {
@@ -94,7 +98,8 @@ inline void write_nchw(const ConvGeometry& g, const int32_t* tile, int64_t first
         for (; i + kTransposed <= run && kTransposed > 1; i += kTransposed)
             for (int64_t o = 0; o < outputs; o += kTransposed)
                 write_transposed<kColumns>(tile + (r + i) * kColumns + o, out + o * out_pixels + i, out_pixels,
-                                           outputs - o < kTransposed ? outputs - o : kTransposed, first_output + o, finish);
+                                           outputs - o < kTransposed ? outputs - o : kTransposed, first_output + o,
+                                           finish);
         for (int64_t o = 0; o < outputs; ++o)
             for (int64_t j = i; j < run; ++j)
                 out[o * out_pixels + j] = finish(tile[(r + j) * kColumns + o], first_output + o);

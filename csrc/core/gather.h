@@ -13,7 +13,7 @@
 namespace bnnkit {
 namespace {
 
-constexpr int64_t kMaxTaps = 1024;   // 32 x 32 kernels; checked where the arguments are made
+constexpr int64_t kMaxTaps = 1024;    // 32 x 32 kernels; checked where the arguments are made
 constexpr int64_t kGatherSlack = 16;  // words past the last row that a gather may overwrite
 
 struct Scratch {  // 64-byte aligned memory
@@ -104,7 +104,8 @@ private:
             memset(row, 0, static_cast<size_t>(layout_.row_words()) * sizeof(uint64_t));
             for (int64_t tap = 0; tap < layout_.taps; ++tap)
                 for (int64_t chunk = 0; chunk < layout_.chunks(); ++chunk)
-                    deposit(row + chunk * words, words, taps[tap] + chunk * slot, slot, tap * layout_.channels_per_array);
+                    deposit(row + chunk * words, words, taps[tap] + chunk * slot, slot,
+                            tap * layout_.channels_per_array);
         }
     }
 

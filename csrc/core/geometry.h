@@ -22,9 +22,7 @@ struct ConvGeometry {
     int64_t group_channels() const { return channels / groups; }
     int64_t group_outputs() const { return out_channels / groups; }
     // Output pixel p reads exactly input pixel p: patches need no gathering.
-    bool pointwise() const {
-        return taps() == 1 && stride_h == 1 && stride_w == 1 && pad_h == 0 && pad_w == 0;
-    }
+    bool pointwise() const { return taps() == 1 && stride_h == 1 && stride_w == 1 && pad_h == 0 && pad_w == 0; }
 };
 
 // One group's reduction over taps * channels values, cut into arrays of word lines.
@@ -35,7 +33,7 @@ struct ConvGeometry {
 //
 // A packed pixel stores each chunk in a slot of whole words, so that gathering a patch moves words, never single bits.
 struct ArrayLayout {
-    int64_t channels = 1;            // of one group
+    int64_t channels = 1;  // of one group
     int64_t taps = 1;
     int64_t channels_per_array = 1;  // size of a chunk
     bool tap = false;                // mapping "tap" instead of "channel"

@@ -22,7 +22,9 @@ struct Lanes {
         return _mm256_sad_epu8(_mm256_add_epi8(low, high), _mm256_setzero_si256());
     }
     static Vector differing(Vector a, Vector b) { return count(_mm256_xor_si256(a, b)); }
-    static Vector differing(Vector a, Vector b, Vector mask) { return count(_mm256_and_si256(_mm256_xor_si256(a, b), mask)); }
+    static Vector differing(Vector a, Vector b, Vector mask) {
+        return count(_mm256_and_si256(_mm256_xor_si256(a, b), mask));
+    }
     // Signed product of the low halves; sums of levels fit int32.
     static Vector multiply_low32(Vector a, Vector b) { return _mm256_mul_epi32(a, b); }
     static void store_int32(int32_t* p, Vector v) {

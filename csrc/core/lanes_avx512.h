@@ -23,7 +23,9 @@ struct Lanes {
     }
     // 32-bit results suffice: sums of levels fit int32.
     static Vector multiply_low32(Vector a, Vector b) { return _mm512_mullo_epi64(a, b); }
-    static void store_int32(int32_t* p, Vector v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi64_epi32(v)); }
+    static void store_int32(int32_t* p, Vector v) {
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi64_epi32(v));
+    }
 };
 
 constexpr int64_t kTransposed = 16;  // pixels per step when a tile is written with pixels contiguous

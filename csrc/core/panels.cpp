@@ -16,8 +16,8 @@ Panels::Panels(const BinaryConv& conv, int64_t columns)
         for (int64_t output = 0; output < outputs; ++output) {
             for (int64_t plane = 0; plane < planes_; ++plane) {
                 const uint64_t* row = conv.w + plane * conv.w_plane_words() + (group * outputs + output) * row_words_;
-                uint64_t* out = const_cast<uint64_t*>(panel(group, output / columns)) + plane * plane_stride() +
-                                output % columns;
+                uint64_t* out =
+                    const_cast<uint64_t*>(panel(group, output / columns)) + plane * plane_stride() + output % columns;
                 for (int64_t word = 0; word < row_words_; ++word) out[word * columns] = row[word];
             }
         }

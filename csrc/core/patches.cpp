@@ -60,7 +60,8 @@ int32_t BorderClasses::add(const ArrayLayout& layout, const std::vector<bool>& v
         if (!valid_taps[tap]) continue;
         for (int64_t chunk = 0; chunk < layout.chunks(); ++chunk) {
             const int64_t array = layout.tap ? tap * layout.chunks() + chunk : chunk;
-            const int64_t bit = array * layout.array_words() * kWordBits + (layout.tap ? 0 : tap * layout.channels_per_array);
+            const int64_t bit =
+                array * layout.array_words() * kWordBits + (layout.tap ? 0 : tap * layout.channels_per_array);
             set_bits(mask, bit, layout.chunk_channels(chunk));
             valid_rows[array] += layout.chunk_channels(chunk);
             total += layout.chunk_channels(chunk);

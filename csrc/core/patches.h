@@ -18,7 +18,9 @@ public:
     BorderClasses(const ConvGeometry& geometry, const ArrayLayout& layout);
 
     int32_t count() const { return static_cast<int32_t>(valid_rows_.size()); }
-    int32_t of_pixel(int64_t oy, int64_t ox) const { return class_of_[row_kind_[oy] * column_kinds_ + column_kind_[ox]]; }
+    int32_t of_pixel(int64_t oy, int64_t ox) const {
+        return class_of_[row_kind_[oy] * column_kinds_ + column_kind_[ox]];
+    }
     // Valid bits of a gathered row, `layout.row_words()` words.
     const uint64_t* mask(int32_t border_class) const { return masks_[border_class].data(); }
     int64_t valid_rows(int32_t border_class, int64_t array) const { return valid_rows_[border_class][array]; }

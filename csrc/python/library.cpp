@@ -12,7 +12,8 @@ STABLE_TORCH_LIBRARY(bnnkit, m) {
         "xnor_conv2d(Tensor x_bits, Tensor w_bits, Tensor? x, Tensor? w, Tensor? bias, int channels, int[] kernel, "
         "int[] stride, int[] padding, int[] dilation, int groups) -> Tensor");
     m.def(
-        "adc_conv2d(Tensor x_bits, Tensor w_bits, Tensor? x, Tensor? w, Tensor? bias, Tensor thresholds, Tensor levels, "
+        "adc_conv2d(Tensor x_bits, Tensor w_bits, Tensor? x, Tensor? w, Tensor? bias, Tensor thresholds, Tensor "
+        "levels, "
         "Tensor slopes, float scale, float offset, float x_unit, float w_unit, bool x_thermometer, bool w_thermometer, "
         "int channels, int[] kernel, int[] stride, int[] padding, int[] dilation, int groups, int channels_per_array, "
         "bool tap) -> Tensor");

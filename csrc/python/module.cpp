@@ -35,8 +35,10 @@ PYBIND11_MODULE(_C, m) {
     m.def("usable_variants", &bnnkit::usable_variants, "Variants this processor can execute, lowest first.");
     m.def(
         "force_variant", [](const std::optional<std::string>& name) { bnnkit::force_variant(name.value_or("")); },
-        py::arg("name"), "Limit every kernel to variants up to `name`; None lifts the limit. ValueError if it cannot run here.");
-    m.def("last_variant", &bnnkit::last_variant, py::arg("kernel"), "Variant that the kernel's latest call ran, or ''.");
+        py::arg("name"),
+        "Limit every kernel to variants up to `name`; None lifts the limit. ValueError if it cannot run here.");
+    m.def("last_variant", &bnnkit::last_variant, py::arg("kernel"),
+          "Variant that the kernel's latest call ran, or ''.");
     m.def("machine_limit", &bnnkit::machine_limit, py::arg("variant"), py::arg("seconds"),
           py::call_guard<py::gil_scoped_release>(),
           "Binary multiply-accumulates per second of a register-only loop on one thread; 0 if there is none.");

@@ -19,7 +19,8 @@ using Ints = std::vector<int64_t>;
 
 inline Threads torch_threads() {
     return {[](int64_t count, Threads::Body body, void* context) {
-                torch::stable::parallel_for(0, count, 1, [=](int64_t begin, int64_t end) { body(context, begin, end); });
+                torch::stable::parallel_for(0, count, 1,
+                                            [=](int64_t begin, int64_t end) { body(context, begin, end); });
             },
             static_cast<int>(torch::stable::get_num_threads())};
 }

@@ -52,7 +52,8 @@ inline void convert(const SumConverter& converter, const int32_t* partial, int32
             // Four vectors become the four bytes of each 32-bit lane, in their own lane order.
             const __m512i low = _mm512_packs_epi32(ps[i], ps[i + 1]), high = _mm512_packs_epi32(ps[i + 2], ps[i + 3]);
             const __m512i index = _mm512_packus_epi16(_mm512_add_epi16(low, reach), _mm512_add_epi16(high, reach));
-            const __m512i below = _mm512_permutex2var_epi8(t0, index, t1), above = _mm512_permutex2var_epi8(t2, index, t3);
+            const __m512i below = _mm512_permutex2var_epi8(t0, index, t1),
+                          above = _mm512_permutex2var_epi8(t2, index, t3);
             const __m512i codes = _mm512_mask_mov_epi8(below, _mm512_movepi8_mask(index), above);
             // Byte 4q + b of a 128-bit lane holds element b of that lane of vector q: spread each vector's bytes out again.
             const __m512i spread = _mm512_set_epi8(-1, -1, -1, 3, -1, -1, -1, 2, -1, -1, -1, 1, -1, -1, -1, 0,  //
@@ -80,11 +81,14 @@ public:
     static constexpr int64_t kRows = 128;
     static constexpr int64_t kColumns = TilePanels::kColumns;
 
-    TileAdc(const BinaryConv& conv, const BorderClasses& borders, const TilePanels& panels, const SumConverter& converter)
+    TileAdc(const BinaryConv& conv, const BorderClasses& borders, const TilePanels& panels,
+            const SumConverter& converter)
         : conv_(conv), borders_(borders), panels_(panels), converter_(converter) {}
 
     int64_t scratch_bytes() const { return conv_.layout.row_words() * kRows * 64; }
-    void prepare(const RowBlock& rows, unsigned char* scratch) const { expand_rows<kRows>(conv_, borders_, rows, scratch); }
+    void prepare(const RowBlock& rows, unsigned char* scratch) const {
+        expand_rows<kRows>(conv_, borders_, rows, scratch);
+    }
 
     void tile(const RowBlock& rows, const unsigned char* scratch, int64_t group, int64_t panel, int32_t* out) const {
         switch (converter_.method()) {
@@ -105,7 +109,8 @@ private:
         alignas(64) int32_t partial[2][kSide * kSide];
         memset(out, 0, static_cast<size_t>(used * kColumns) * sizeof(int32_t));
         int buffer = 0;
-        for (int64_t array = 0; array < arrays; ++array, scratch += words * kRows * 64, columns += words * 2 * kTileBytes) {
+        for (int64_t array = 0; array < arrays;
+             ++array, scratch += words * kRows * 64, columns += words * 2 * kTileBytes) {
             for (int64_t r = 0; r < used; r += kSide, buffer ^= 1) {
                 clear_tiles();
                 multiply_tiles(scratch + r * 64, kRows * 64, columns, words);
@@ -134,10 +139,7 @@ void adc_amx(const AdcArgs& args) {
     const TilePanels panels(args.conv);
     const SumConverter converter(args);
     const TileAdc engine(args.conv, borders, panels, converter);
-    for_each_tile(args.conv, borders, engine,
-                  [&](const int32_t* tile, int64_t pixel, int64_t pixels, int64_t output, int64_t outputs) {
-                      write_levels<TileAdc::kColumns>(args, tile, pixel, pixels, output, outputs);
-                  });
+    for_each_tile(args.conv, borders, engine, LevelWriter<TileAdc::kColumns>{args});
 }
 
 }  // namespace bnnkit

@@ -13,7 +13,8 @@
 #include "adc.h"
 
 #pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq,avx512vbmi,avx2,bmi2,fma,amx-tile,amx-int8,amx-bf16")
+#pragma GCC target( \
+    "avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq,avx512vbmi,avx2,bmi2,fma,amx-tile,amx-int8,amx-bf16")
 
 #include "../../core/lanes_avx512.h"
 
@@ -24,7 +25,8 @@ namespace {
 
 inline void add_to(float* to, const float* from, int64_t count) {
     for (int64_t i = 0; i < count; i += 16) {
-        const __mmask16 lanes = count - i >= 16 ? 0xFFFF : static_cast<__mmask16>(_bzhi_u32(0xFFFF, static_cast<unsigned>(count - i)));
+        const __mmask16 lanes =
+            count - i >= 16 ? 0xFFFF : static_cast<__mmask16>(_bzhi_u32(0xFFFF, static_cast<unsigned>(count - i)));
         const __m512 sum = _mm512_add_ps(_mm512_maskz_loadu_ps(lanes, to + i), _mm512_maskz_loadu_ps(lanes, from + i));
         _mm512_mask_storeu_ps(to + i, lanes, sum);
     }
@@ -42,10 +44,10 @@ constexpr int64_t kSide = 2 * kTile;  // 32: rows and columns of four tiles, and
 
 // bf16 of the integer in each 16-bit lane, -16..15.
 inline __m512i small_integers_to_bf16(__m512i integers) {
-    alignas(64) static constexpr uint16_t kTable[32] = {
-        0x0000, 0x3F80, 0x4000, 0x4040, 0x4080, 0x40A0, 0x40C0, 0x40E0, 0x4100, 0x4110, 0x4120,
-        0x4130, 0x4140, 0x4150, 0x4160, 0x4170, 0xC180, 0xC170, 0xC160, 0xC150, 0xC140, 0xC130,
-        0xC120, 0xC110, 0xC100, 0xC0E0, 0xC0C0, 0xC0A0, 0xC080, 0xC040, 0xC000, 0xBF80};
+    alignas(64) static constexpr uint16_t kTable[32] = {0x0000, 0x3F80, 0x4000, 0x4040, 0x4080, 0x40A0, 0x40C0, 0x40E0,
+                                                        0x4100, 0x4110, 0x4120, 0x4130, 0x4140, 0x4150, 0x4160, 0x4170,
+                                                        0xC180, 0xC170, 0xC160, 0xC150, 0xC140, 0xC130, 0xC120, 0xC110,
+                                                        0xC100, 0xC0E0, 0xC0C0, 0xC0A0, 0xC080, 0xC040, 0xC000, 0xBF80};
     return _mm512_permutexvar_epi16(integers, _mm512_load_si512(kTable));  // the index is taken modulo 32
 }
 
@@ -100,8 +102,10 @@ public:
         turn(room, used);
         for (int64_t bit = 0; bit < array_words_ * kWordBits; bit += kSide) {
             const int64_t at = array * array_words_ * kWordBits + bit;
-            const unsigned char* weights = weights_.data + (group * row_bits_ + at) / kTile * column_blocks_ * kTileBytes;
-            for (int64_t r = 0; r < used; r += kSide) patch_tiles(room, weights, r, patches + r * array_words_ * kWordBits + bit);
+            const unsigned char* weights =
+                weights_.data + (group * row_bits_ + at) / kTile * column_blocks_ * kTileBytes;
+            for (int64_t r = 0; r < used; r += kSide)
+                patch_tiles(room, weights, r, patches + r * array_words_ * kWordBits + bit);
             float* to = gw + (group * row_bits_ + at) * padded_outputs();
             for (int64_t column = 0; column < column_blocks_; ++column)
                 weight_tiles(room, bit, column, used, to + column * kSide);
@@ -126,9 +130,11 @@ private:
                 for (int64_t q = 0; q < kWordBits / kTile; ++q) {
                     const __m256i first = _mm256_cvtepi8_epi16(quarter(rows[0], q));
                     const __m256i second = _mm256_cvtepi8_epi16(quarter(rows[1], q));
-                    const __m512i both = _mm512_or_si512(_mm512_and_si512(_mm512_cvtepi16_epi32(first), _mm512_set1_epi32(0xFFFF)),
-                                                         _mm512_slli_epi32(_mm512_cvtepi16_epi32(second), 16));
-                    const int64_t tile = ((group * row_bits_ / kTile + word * 4 + q) * column_blocks_ + column) * kTileBytes;
+                    const __m512i both =
+                        _mm512_or_si512(_mm512_and_si512(_mm512_cvtepi16_epi32(first), _mm512_set1_epi32(0xFFFF)),
+                                        _mm512_slli_epi32(_mm512_cvtepi16_epi32(second), 16));
+                    const int64_t tile =
+                        ((group * row_bits_ / kTile + word * 4 + q) * column_blocks_ + column) * kTileBytes;
                     _mm512_store_si512(weights_.data + tile + pair * 64, small_integers_to_bf16(both));
                 }
             }
@@ -149,9 +155,10 @@ private:
             for (int64_t word = 0; word < array_words_; ++word) {
                 const int64_t at = array * array_words_ + word;
                 const __m512i bytes =
-                    r < rows.count ? bnnkit::expand(rows.words + r * row_words_ + at, kRows * row_words_, conv_.x_planes,
-                                                    conv_.x_thermometer, borders_.mask(rows.border_class[r])[at])
-                                   : _mm512_setzero_si512();
+                    r < rows.count
+                        ? bnnkit::expand(rows.words + r * row_words_ + at, kRows * row_words_, conv_.x_planes,
+                                         conv_.x_thermometer, borders_.mask(rows.border_class[r])[at])
+                        : _mm512_setzero_si512();
                 _mm512_store_si512(room.x.data + (word * kRows + r) * 64, bytes);
             }
         }
@@ -171,7 +178,8 @@ private:
         for (int64_t side = 0; side < 2; ++side) {
             const int64_t output = column * kSide + side * kTile;
             if (output >= conv_.geometry.group_outputs()) return;  // stays zero from the start
-            unsigned char* pairs = room.g_pairs.data + ((output / kTile) * (kRows / kSide) + r / kSide) * 2 * kTileBytes;
+            unsigned char* pairs =
+                room.g_pairs.data + ((output / kTile) * (kRows / kSide) + r / kSide) * 2 * kTileBytes;
             for (int64_t i = 0; i < kSide; i += 2) {
                 __m512i high[2], low[2];
                 for (int64_t k = 0; k < 2; ++k) {
@@ -185,7 +193,8 @@ private:
                         }
                     }
                     high[k] = _mm512_and_si512(_mm512_castps_si512(g), upper);
-                    low[k] = _mm512_add_epi32(_mm512_castps_si512(_mm512_sub_ps(g, _mm512_castsi512_ps(high[k]))), half);
+                    low[k] =
+                        _mm512_add_epi32(_mm512_castps_si512(_mm512_sub_ps(g, _mm512_castsi512_ps(high[k]))), half);
                     store_bf16(room, 0, row, output, high[k]);
                     store_bf16(room, 1, row, output, low[k]);
                 }
@@ -216,14 +225,16 @@ private:
         for (int64_t word = 0; word < array_words_; ++word) {
             for (int64_t r = 0; r < used; r += kTile) {
                 __m512i rows[16];
-                for (int64_t i = 0; i < kTile; ++i) rows[i] = _mm512_load_si512(room.x.data + (word * kRows + r + i) * 64);
+                for (int64_t i = 0; i < kTile; ++i)
+                    rows[i] = _mm512_load_si512(room.x.data + (word * kRows + r + i) * 64);
                 transpose16(rows);
                 for (int64_t q = 0; q < kTile; ++q) {
                     const __m512i bits = _mm512_permutexvar_epi8(by_bit, rows[q]);
                     for (int64_t b = 0; b < 4; ++b) {
                         const int64_t bit = word * kWordBits + 4 * q + b;
                         const __m512i values = _mm512_castsi256_si512(_mm256_cvtepi8_epi16(quarter(bits, b)));
-                        unsigned char* tile = room.x_columns.data + (bit / kTile * (kRows / kSide) + r / kSide) * kTileBytes;
+                        unsigned char* tile =
+                            room.x_columns.data + (bit / kTile * (kRows / kSide) + r / kSide) * kTileBytes;
                         _mm256_store_si256(reinterpret_cast<__m256i*>(tile + bit % kTile * 64 + r % kSide * 2),
                                            _mm512_castsi512_si256(small_integers_to_bf16(values)));
                     }

@@ -17,7 +17,7 @@
 namespace bnnkit {
 namespace {
 
-constexpr int kFloats = 16;  // per vector
+constexpr int kFloats = 16;      // per vector
 constexpr int kProductRows = 6;  // of a register tile of a float product
 constexpr int kProductVectors = 4;
 constexpr int kCountVectors = 4;

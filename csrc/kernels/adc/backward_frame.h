@@ -54,7 +54,8 @@ public:
         memset(nhwc_.data, 0, static_cast<size_t>(g_.batch * g_.height * g_.width * g_.channels * kFloatBytes));
         parallel_for(conv_.threads, parts, [&](int64_t begin, int64_t end) {
             for (int64_t part = begin; part < end; ++part)
-                images(g_.batch * part / parts, g_.batch * (part + 1) / parts, floats(gw) + part * products_.gw_floats());
+                images(g_.batch * part / parts, g_.batch * (part + 1) / parts,
+                       floats(gw) + part * products_.gw_floats());
         });
         parallel_for(conv_.threads, ceil_div(g_.out_channels, kReduced), [&](int64_t begin, int64_t end) {
             for (int64_t block = begin; block < end; ++block) reduce_weights(floats(gw), parts, block * kReduced);
@@ -96,8 +97,8 @@ private:
         uint64_t* words = reinterpret_cast<uint64_t*>(room.words.data);
         for (int p = 0; p < conv_.x_planes; ++p) {
             const uint64_t* plane = conv_.x + p * conv_.x_plane_words();
-            gatherer_.gather(plane + group * layout_.pixel_words(), conv_.x_pixel_words(), plane + conv_.x_plane_words() - 1,
-                             first, count, words + p * kRows * row_words_);
+            gatherer_.gather(plane + group * layout_.pixel_words(), conv_.x_pixel_words(),
+                             plane + conv_.x_plane_words() - 1, first, count, words + p * kRows * row_words_);
         }
         const int64_t out_w = g_.out_width(), out_h = g_.out_height();
         int64_t ox = first % out_w, oy = first / out_w % out_h, image = first / out_w / out_h;
@@ -181,7 +182,8 @@ private:
         for (int64_t c0 = 0; c0 < g_.channels; c0 += kSide)
             for (int64_t p0 = 0; p0 < pixels; p0 += kSide)
                 for (int64_t c = c0; c < c0 + kSide && c < g_.channels; ++c)
-                    for (int64_t p = p0; p < p0 + kSide && p < pixels; ++p) to[c * pixels + p] = from[p * g_.channels + c] * args_.w_unit;
+                    for (int64_t p = p0; p < p0 + kSide && p < pixels; ++p)
+                        to[c * pixels + p] = from[p * g_.channels + c] * args_.w_unit;
     }
 
     const AdcBackwardArgs& args_;

@@ -62,7 +62,8 @@ inline void multiply(const Product& p) {
 }
 
 // 64 floats of one row: the integer values of a word of the planes, 0 outside `valid`.
-inline void expand_word(const uint64_t* words, int64_t plane_stride, int planes, bool thermometer, uint64_t valid, float* out) {
+inline void expand_word(const uint64_t* words, int64_t plane_stride, int planes, bool thermometer, uint64_t valid,
+                        float* out) {
     for (int i = 0; i < kWordBits; ++i) {
         int value = 0;
         for (int p = 0; p < planes; ++p) {
@@ -111,8 +112,8 @@ public:
         for (int64_t r = 0; r < count; ++r)
             for (int64_t word = 0; word < layout_.array_words(); ++word) {
                 const int64_t at = array * layout_.array_words() + word;
-                expand_word(block.rows.words + r * row_words_ + at, kRows * row_words_, conv_.x_planes, conv_.x_thermometer,
-                            borders_.mask(block.rows.border_class[r])[at],
+                expand_word(block.rows.words + r * row_words_ + at, kRows * row_words_, conv_.x_planes,
+                            conv_.x_thermometer, borders_.mask(block.rows.border_class[r])[at],
                             floats(room.x) + r * array_bits_ + word * kWordBits);
             }
         const int64_t row = row_words_ * kWordBits, offset = gw_at(group * outputs, array * array_bits_);
@@ -153,7 +154,8 @@ private:
         for (int p = 0; p < conv_.x_planes; ++p) {
             for (int q = 0; q < conv_.w_planes; ++q) {
                 const int shift = conv_.x_shift(p) + conv_.w_shift(q);
-                const uint64_t* w = weights + q * panels_.plane_stride() + array * words * kCountVectors * Lanes::kLanes;
+                const uint64_t* w =
+                    weights + q * panels_.plane_stride() + array * words * kCountVectors * Lanes::kLanes;
                 for (int64_t word = 0; word < words; ++word) {
                     const V a = Lanes::broadcast(x[p * kRows * row_words_ + word]), m = Lanes::broadcast(mask[word]);
                     for (int j = 0; j < kCountVectors; ++j, w += Lanes::kLanes)

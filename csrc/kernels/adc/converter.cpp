@@ -38,12 +38,13 @@ bool CountConverter::fit_multiply(Steps& steps, const std::vector<int64_t>& limi
     for (size_t i = 1; i < rises.size(); ++i)
         if (rises[i] == rises[i - 1]) return false;  // two thresholds between neighbouring counts
     const double spacing =
-        rises.size() > 1 ? static_cast<double>(rises.back() - rises.front()) / static_cast<double>(rises.size() - 1) : 0;
+        rises.size() > 1 ? static_cast<double>(rises.back() - rises.front()) / static_cast<double>(rises.size() - 1)
+                         : 0;
     const int64_t values = rises.size() > 1 ? 64 : 1;
     for (int64_t value = 1; value <= values; ++value) {
-        const auto centre = rises.size() > 1
-                                ? static_cast<int64_t>(std::llround(static_cast<double>(value) * spacing)) - rises.front()
-                                : max_count;
+        const auto centre =
+            rises.size() > 1 ? static_cast<int64_t>(std::llround(static_cast<double>(value) * spacing)) - rises.front()
+                             : max_count;
         for (int64_t start = std::max<int64_t>(0, centre - 3); start <= centre + 3; ++start) {
             Wide lowest = start > 0 ? reach(0, start, value - 1, shift) : 0, highest = (Wide{1} << factor_bits) - 1;
             if (start == 0 && value > 1) continue;
@@ -52,7 +53,8 @@ bool CountConverter::fit_multiply(Steps& steps, const std::vector<int64_t>& limi
             for (size_t i = 0; i < rises.size() && lowest <= highest; ++i) {
                 const int64_t reached = value + static_cast<int64_t>(i);
                 lowest = std::max(lowest, reach(rises[i], start, reached, shift));
-                if (rises[i] - 1 + start > 0) highest = std::min(highest, reach(rises[i] - 1, start, reached, shift) - 1);
+                if (rises[i] - 1 + start > 0)
+                    highest = std::min(highest, reach(rises[i] - 1, start, reached, shift) - 1);
             }
             if (lowest > highest) continue;
             steps.start = static_cast<uint64_t>(start);
@@ -64,7 +66,8 @@ bool CountConverter::fit_multiply(Steps& steps, const std::vector<int64_t>& limi
     return false;
 }
 
-CountConverter::CountConverter(const AdcArgs& args, const BorderClasses& borders, int shift, int factor_bits, bool has_lookup) {
+CountConverter::CountConverter(const AdcArgs& args, const BorderClasses& borders, int shift, int factor_bits,
+                               bool has_lookup) {
     const int64_t product = args.conv.product_bound(), arrays = args.conv.layout.arrays();
     const int levels = args.level_count;
     bool even = true, fits_table = levels <= kLookupLevels;

@@ -19,11 +19,11 @@
 namespace bnnkit {
 
 struct Steps {
-    uint64_t start = 0, factor = 0;      // multiply
-    int64_t base = 0;                    // multiply: floor at count 0
-    const uint8_t* codes = nullptr;      // lookup: code of counts 0..127
-    uint8_t code_of_128 = 0;             // lookup
-    const int64_t* limits = nullptr;     // compare: [level_count - 1], descending
+    uint64_t start = 0, factor = 0;   // multiply
+    int64_t base = 0;                 // multiply: floor at count 0
+    const uint8_t* codes = nullptr;   // lookup: code of counts 0..127
+    uint8_t code_of_128 = 0;          // lookup
+    const int64_t* limits = nullptr;  // compare: [level_count - 1], descending
 };
 
 class CountConverter {
@@ -44,7 +44,8 @@ public:
     int64_t gain() const { return method_ == Method::multiply ? -step_ : 1; }
 
 private:
-    bool fit_multiply(Steps& steps, const std::vector<int64_t>& limits, int64_t max_count, int shift, int factor_bits) const;
+    bool fit_multiply(Steps& steps, const std::vector<int64_t>& limits, int64_t max_count, int shift,
+                      int factor_bits) const;
 
     Method method_;
     bool reaches_128_ = false;

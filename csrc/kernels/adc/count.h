@@ -15,7 +15,8 @@ public:
     static constexpr int kVectors = 4;
     static constexpr int64_t kColumns = kVectors * Lanes::kLanes;
 
-    AdcEngine(const BinaryConv& conv, const BorderClasses& borders, const Panels& panels, const CountConverter& converter)
+    AdcEngine(const BinaryConv& conv, const BorderClasses& borders, const Panels& panels,
+              const CountConverter& converter)
         : conv_(conv),
           words_(conv.layout.row_words()),
           arrays_(conv.layout.arrays()),
@@ -98,7 +99,8 @@ private:
             for (int q = 0; q < conv_.w_planes; ++q) {
                 V plane[NV];
                 for (int j = 0; j < NV; ++j) plane[j] = Lanes::zero();
-                count_words<NV, kMasked>(x + p * kRows * words_, mask, w + q * panels_.plane_stride(), array_words_, plane);
+                count_words<NV, kMasked>(x + p * kRows * words_, mask, w + q * panels_.plane_stride(), array_words_,
+                                         plane);
                 const int shift = conv_.x_shift(p) + conv_.w_shift(q);
                 for (int j = 0; j < NV; ++j) counts[j] = Lanes::add(counts[j], Lanes::shift_left(plane[j], shift));
             }
@@ -133,7 +135,8 @@ private:
         }
         const V gain = Lanes::broadcast(static_cast<uint64_t>(converter_.gain()));
         for (int i = 0; i < MR; ++i) {
-            const V correction = Lanes::broadcast(static_cast<uint64_t>(converter_.correction(rows.border_class[r + i])));
+            const V correction =
+                Lanes::broadcast(static_cast<uint64_t>(converter_.correction(rows.border_class[r + i])));
             for (int j = 0; j < NV; ++j)
                 Lanes::store_int32(out + (r + i) * kColumns + j * Lanes::kLanes,
                                    Lanes::add(correction, Lanes::multiply_low32(sum[i][j], gain)));
@@ -152,10 +155,7 @@ inline void adc_by_counting(const AdcArgs& args, int shift, int factor_bits, boo
     const Panels panels(args.conv, AdcEngine::kColumns);
     const CountConverter converter(args, borders, shift, factor_bits, has_lookup);
     const AdcEngine engine(args.conv, borders, panels, converter);
-    for_each_tile(args.conv, borders, engine,
-                  [&](const int32_t* tile, int64_t pixel, int64_t pixels, int64_t output, int64_t outputs) {
-                      write_levels<AdcEngine::kColumns>(args, tile, pixel, pixels, output, outputs);
-                  });
+    for_each_tile(args.conv, borders, engine, LevelWriter<AdcEngine::kColumns>{args});
 }
 
 }  // namespace

@@ -35,13 +35,12 @@ void for_each_row(const BinaryConv& conv, int64_t image, int64_t output, int64_t
             const int64_t chunk = c / layout.channels_per_array, within = c % layout.channels_per_array;
             const int64_t array = layout.tap ? tap * layout.chunks() + chunk : chunk;
             const int64_t x_bit = chunk * layout.slot_words() * kWordBits + within;
-            const int64_t w_bit = array * layout.array_words() * kWordBits + within +
-                                  (layout.tap ? 0 : tap * layout.channels_per_array);
-            const uint64_t* pixel = conv.x + ((image * g.height + y) * g.width + x) * conv.x_pixel_words() +
-                                    group * layout.pixel_words();
+            const int64_t w_bit =
+                array * layout.array_words() * kWordBits + within + (layout.tap ? 0 : tap * layout.channels_per_array);
+            const uint64_t* pixel =
+                conv.x + ((image * g.height + y) * g.width + x) * conv.x_pixel_words() + group * layout.pixel_words();
             const uint64_t* weights = conv.w + output * layout.row_words();
-            body(Row{array, c, tap, y, x,
-                     value(pixel, conv.x_plane_words(), conv.x_planes, conv.x_thermometer, x_bit),
+            body(Row{array, c, tap, y, x, value(pixel, conv.x_plane_words(), conv.x_planes, conv.x_thermometer, x_bit),
                      value(weights, conv.w_plane_words(), conv.w_planes, conv.w_thermometer, w_bit)});
         }
     }
@@ -68,7 +67,8 @@ void adc_reference(const AdcArgs& args) {
                         while (code + 1 < args.level_count && sum >= args.thresholds[code]) ++code;
                         total += args.levels[code];
                     }
-                    const double sum = args.scale * total + args.offset * static_cast<double>(args.conv.layout.arrays());
+                    const double sum =
+                        args.scale * total + args.offset * static_cast<double>(args.conv.layout.arrays());
                     *y = static_cast<float>(args.bias ? sum + args.bias[output] : sum);
                 }
             }

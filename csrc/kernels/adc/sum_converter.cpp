@@ -64,7 +64,8 @@ bool SumConverter::fit_round(int64_t bound) {
         shift_ = static_cast<float>((lowest + highest) / 2) + kBias;
         bool exact = code(-bound) == static_cast<float>(first) && code(bound) == static_cast<float>(last);
         for (int j = first; j < last && exact; ++j)
-            exact = code(thresholds_[j]) == static_cast<float>(j + 1) && code(thresholds_[j] - 1) == static_cast<float>(j);
+            exact =
+                code(thresholds_[j]) == static_cast<float>(j + 1) && code(thresholds_[j] - 1) == static_cast<float>(j);
         if (exact) return true;
     }
     return false;
@@ -74,7 +75,8 @@ bool SumConverter::fit_round(int64_t bound) {
 bool SumConverter::fit_lookup(int64_t bound) {
     if (bound > kLookupReach || levels_.size() > kLookupLevels) return false;
     for (int64_t ps = -kLookupReach; ps < kLookupReach; ++ps)
-        codes_.push_back(static_cast<uint8_t>(std::upper_bound(thresholds_, thresholds_ + rises_.size(), ps) - thresholds_));
+        codes_.push_back(
+            static_cast<uint8_t>(std::upper_bound(thresholds_, thresholds_ + rises_.size(), ps) - thresholds_));
     return std::find(thresholds_, thresholds_ + rises_.size(), kLookupReach) == thresholds_ + rises_.size();
 }
 

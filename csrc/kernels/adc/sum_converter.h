@@ -22,8 +22,8 @@ public:
 
     Method method() const { return method_; }
     float factor() const { return factor_; }
-    float shift() const { return shift_; }      // includes the bias
-    const uint8_t* codes() const { return codes_.data(); }  // lookup: code at ps + 128, clipped to a byte
+    float shift() const { return shift_; }                    // includes the bias
+    const uint8_t* codes() const { return codes_.data(); }    // lookup: code at ps + 128, clipped to a byte
     const int32_t* levels() const { return levels_.data(); }  // lookup: 16 entries
     const int32_t* thresholds() const { return thresholds_; }
     const int32_t* rises() const { return rises_.data(); }

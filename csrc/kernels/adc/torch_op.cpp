@@ -7,14 +7,14 @@ namespace bnnkit::binding {
 namespace {
 
 // x and w are the tensors the bits were packed from: they receive the gradient, their values are not read.
-Tensor adc_conv2d(Tensor x_bits, Tensor w_bits, std::optional<Tensor>, std::optional<Tensor>, std::optional<Tensor> bias,
-                  Tensor thresholds, Tensor levels, Tensor, double scale, double offset, double, double, bool x_thermometer,
-                  bool w_thermometer, int64_t channels, Ints kernel, Ints stride, Ints padding, Ints dilation,
-                  int64_t groups, int64_t channels_per_array, bool tap) {
+Tensor adc_conv2d(Tensor x_bits, Tensor w_bits, std::optional<Tensor>, std::optional<Tensor>,
+                  std::optional<Tensor> bias, Tensor thresholds, Tensor levels, Tensor, double scale, double offset,
+                  double, double, bool x_thermometer, bool w_thermometer, int64_t channels, Ints kernel, Ints stride,
+                  Ints padding, Ints dilation, int64_t groups, int64_t channels_per_array, bool tap) {
     AdcArgs args;
-    args.conv = binary_conv(x_bits, w_bits,
-                            {channels, kernel, stride, padding, dilation, groups, channels_per_array, tap}, x_thermometer,
-                            w_thermometer);
+    args.conv =
+        binary_conv(x_bits, w_bits, {channels, kernel, stride, padding, dilation, groups, channels_per_array, tap},
+                    x_thermometer, w_thermometer);
     check_dense(thresholds, "thresholds", ScalarType::Int, "int32");
     check_dense(levels, "levels", ScalarType::Int, "int32");
     STD_TORCH_CHECK(levels.numel() >= 1 && levels.numel() <= kMaxLevels && thresholds.numel() == levels.numel() - 1,
@@ -25,8 +25,8 @@ Tensor adc_conv2d(Tensor x_bits, Tensor w_bits, std::optional<Tensor>, std::opti
     STD_TORCH_CHECK(std::is_sorted(args.thresholds, args.thresholds + args.level_count - 1), "thresholds: must ascend");
     int64_t largest = 0;
     for (int j = 0; j < args.level_count; ++j) largest = std::max<int64_t>(largest, std::abs(int64_t{args.levels[j]}));
-    STD_TORCH_CHECK(largest * args.conv.layout.arrays() < (int64_t{1} << 31),
-                    "levels: sums over ", args.conv.layout.arrays(), " arrays overflow 32 bits");
+    STD_TORCH_CHECK(largest * args.conv.layout.arrays() < (int64_t{1} << 31), "levels: sums over ",
+                    args.conv.layout.arrays(), " arrays overflow 32 bits");
     args.scale = scale;
     args.offset = offset;
     args.bias = optional_bias(bias, args.conv.geometry.out_channels);
@@ -36,14 +36,14 @@ Tensor adc_conv2d(Tensor x_bits, Tensor w_bits, std::optional<Tensor>, std::opti
     return y;
 }
 
-std::vector<Tensor> adc_conv2d_backward(Tensor gy, Tensor x_bits, Tensor w_bits, std::optional<Tensor> slopes, double x_unit,
-                                        double w_unit, bool x_thermometer, bool w_thermometer, int64_t channels, Ints kernel,
-                                        Ints stride, Ints padding, Ints dilation, int64_t groups, int64_t channels_per_array,
-                                        bool tap) {
+std::vector<Tensor> adc_conv2d_backward(Tensor gy, Tensor x_bits, Tensor w_bits, std::optional<Tensor> slopes,
+                                        double x_unit, double w_unit, bool x_thermometer, bool w_thermometer,
+                                        int64_t channels, Ints kernel, Ints stride, Ints padding, Ints dilation,
+                                        int64_t groups, int64_t channels_per_array, bool tap) {
     AdcBackwardArgs args;
-    args.conv = binary_conv(x_bits, w_bits,
-                            {channels, kernel, stride, padding, dilation, groups, channels_per_array, tap}, x_thermometer,
-                            w_thermometer);
+    args.conv =
+        binary_conv(x_bits, w_bits, {channels, kernel, stride, padding, dilation, groups, channels_per_array, tap},
+                    x_thermometer, w_thermometer);
     const ConvGeometry& g = args.conv.geometry;
     check_dense(gy, "gy", ScalarType::Float, "float32");
     STD_TORCH_CHECK(gy.numel() == g.batch * g.out_channels * g.out_pixels(), "gy: needed the size of the output");
@@ -54,7 +54,8 @@ std::vector<Tensor> adc_conv2d_backward(Tensor gy, Tensor x_bits, Tensor w_bits,
         const int64_t rows = args.conv.layout.tap ? 1 : g.taps();
         const int64_t bound =
             args.conv.product_bound() * rows * std::min(args.conv.layout.channels_per_array, g.group_channels());
-        STD_TORCH_CHECK(args.slope_bound >= bound, "slopes: cover partial sums up to ", args.slope_bound, "; needed ", bound);
+        STD_TORCH_CHECK(args.slope_bound >= bound, "slopes: cover partial sums up to ", args.slope_bound, "; needed ",
+                        bound);
     }
     args.x_unit = static_cast<float>(x_unit);
     args.w_unit = static_cast<float>(w_unit);

@@ -9,7 +9,7 @@ namespace {
 typedef double Doubles16 __attribute__((vector_size(128)));
 
 // scale * sum + offset * arrays (+ bias) in double, rounded once, as in the reference.
-struct FinishLevels {
+struct FinishInDouble {
     double scale, base;
     const float* bias;
 
@@ -23,12 +23,50 @@ struct FinishLevels {
     }
 };
 
-template <int kColumns>
-inline void write_levels(const AdcArgs& args, const int32_t* tile, int64_t first_pixel, int64_t pixels, int64_t first_output,
-                         int64_t outputs) {
-    write_nchw<kColumns>(args.conv.geometry, tile, first_pixel, pixels, first_output, outputs, args.y,
-                         FinishLevels{args.scale, args.offset * static_cast<double>(args.conv.layout.arrays()), args.bias});
+// The same numbers in float, where scale * sum is exact in it and the offset is 0. Then the bias is the only rounding: if its
+// exponent is at most 29 below the value's, their sum is exact in double; if it is lower still, both ways return the value.
+struct FinishInFloat {
+    float scale;
+    const float* bias;
+
+    float operator()(int32_t sum, int64_t output) const {
+        const float value = scale * static_cast<float>(sum);
+        return bias ? value + bias[output] : value;
+    }
+    Floats16 operator()(Ints16 sum, int64_t output) const {
+        const Floats16 value = scale * __builtin_convertvector(sum, Floats16);
+        return bias ? value + bias[output] : value;
+    }
+};
+
+// Whether every scale * sum is an integer below 2^24.
+inline bool exact_in_float(const AdcArgs& args) {
+    int64_t largest = 0;
+    for (int j = 0; j < args.level_count; ++j) {
+        const int64_t level = args.levels[j] < 0 ? -int64_t{args.levels[j]} : args.levels[j];
+        largest = level > largest ? level : largest;
+    }
+    const double scale = args.scale < 0 ? -args.scale : args.scale;
+    return args.offset == 0 && scale < (1 << 24) && scale == static_cast<double>(static_cast<int64_t>(scale)) &&
+           scale * static_cast<double>(largest * args.conv.layout.arrays()) < (1 << 24);
 }
+
+// Writes tiles of level sums as they are finished.
+template <int kColumns>
+struct LevelWriter {
+    const AdcArgs& args;
+    bool in_float = exact_in_float(args);
+
+    void operator()(const int32_t* tile, int64_t pixel, int64_t pixels, int64_t output, int64_t outputs) const {
+        const double base = args.offset * static_cast<double>(args.conv.layout.arrays());
+        if (in_float)
+            write_nchw<kColumns>(args.conv.geometry, tile, pixel, pixels, output, outputs, args.y,
+                                 FinishInFloat{static_cast<float>(args.scale), args.bias});
+        else
+            write_nchw<kColumns>(args.conv.geometry, tile, pixel, pixels, output, outputs, args.y,
+                                 FinishInDouble{args.scale, base, args.bias});
+    }
+};
 
 }  // namespace
 }  // namespace bnnkit

@@ -19,7 +19,8 @@ Tensor slice_weights(Tensor w, int64_t bits, int64_t cell_bit) {
     args.count = w.numel();
     uint32_t used = 0;  // all bits of all weights: a negative weight sets the top one
     for (int64_t i = 0; i < args.count; ++i) used |= static_cast<uint32_t>(args.weights[i]);
-    STD_TORCH_CHECK(used >> bits == 0, "w: has values outside 0..", (1 << bits) - 1, "; needed unsigned ", bits, "-bit codes");
+    STD_TORCH_CHECK(used >> bits == 0, "w: has values outside 0..", (1 << bits) - 1, "; needed unsigned ", bits,
+                    "-bit codes");
     args.cell_bit = static_cast<int>(cell_bit);
     args.slice_count = static_cast<int>(ceil_div(bits, cell_bit));
     args.threads = torch_threads();
@@ -35,7 +36,8 @@ Tensor merge_slices(Tensor slices, int64_t cell_bit) {
     check_dense(slices, "slices", ScalarType::Byte, "uint8");
     check_cell(cell_bit);
     STD_TORCH_CHECK(slices.dim() >= 1 && slices.size(0) >= 1, "slices: needed [slices, ...]");
-    STD_TORCH_CHECK((slices.size(0) - 1) * cell_bit < 24, "slices: ", slices.size(0), " of ", cell_bit, " bits exceed int32");
+    STD_TORCH_CHECK((slices.size(0) - 1) * cell_bit < 24, "slices: ", slices.size(0), " of ", cell_bit,
+                    " bits exceed int32");
     BitplaneArgs args;
     args.direction = BitplaneArgs::Direction::merge;
     Ints size;

@@ -35,7 +35,8 @@ inline void pack_rows(const PackArgs& a, int64_t begin, int64_t end, bool& nan) 
         for (int64_t group = 0; group < a.groups; ++group) {
             for (int64_t chunk = 0; chunk < a.chunks(); ++chunk) {
                 const int64_t first = chunk * a.channels_per_array;
-                const int64_t channels = per_group - first < a.channels_per_array ? per_group - first : a.channels_per_array;
+                const int64_t channels =
+                    per_group - first < a.channels_per_array ? per_group - first : a.channels_per_array;
                 const float* x = a.x + row * a.channels + group * per_group + first;
                 for (int64_t word = 0; word < a.slot_words(); ++word, ++out, x += kWordBits) {
                     const int64_t left = channels - word * kWordBits;
@@ -65,7 +66,8 @@ inline void pack_half(const PackArgs& a, const float* x, int channels, int pixel
             __builtin_prefetch(x + v * kLanes + kBlock);  // channels are far apart: too many streams for the hardware
             unordered |= static_cast<Bits>(value != value);
             Bits planes[kPlanes];
-            plane_masks<kPlanes>(a, planes, [&](float t) { return static_cast<Bits>(a.strict ? value > t : value >= t); });
+            plane_masks<kPlanes>(a, planes,
+                                 [&](float t) { return static_cast<Bits>(a.strict ? value > t : value >= t); });
             for (int p = 0; p < kPlanes; ++p) sums[p][v] |= planes[p] & (Bits{} + (uint32_t{1} << c));
         }
     }

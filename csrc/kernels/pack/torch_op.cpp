@@ -11,8 +11,8 @@ using Doubles = std::vector<double>;
 void set_levels(PackArgs& args, const Doubles& thresholds, bool strict, int64_t planes, bool thermometer) {
     const auto count = static_cast<int64_t>(thresholds.size());
     STD_TORCH_CHECK(planes >= 1 && planes <= kMaxPlanes, "planes: ", planes, "; needed 1 to ", kMaxPlanes);
-    STD_TORCH_CHECK(count >= 1 && count <= (thermometer ? planes : (int64_t{1} << planes) - 1),
-                    "thresholds: ", count, " do not fit ", planes, " planes");
+    STD_TORCH_CHECK(count >= 1 && count <= (thermometer ? planes : (int64_t{1} << planes) - 1), "thresholds: ", count,
+                    " do not fit ", planes, " planes");
     STD_TORCH_CHECK(std::is_sorted(thresholds.begin(), thresholds.end()), "thresholds: must ascend");
     for (int64_t j = 0; j < count; ++j) args.thresholds[j] = static_cast<float>(thresholds[j]);
     args.threshold_count = static_cast<int>(count);
@@ -60,8 +60,8 @@ Tensor pack_pixels(Tensor x, Doubles thresholds, bool strict, int64_t planes, bo
 }
 
 // w: [out_channels, channels, kernel_h, kernel_w] or [out_features, in_features], contiguous; channels of one group.
-Tensor pack_kernels(Tensor w, Doubles thresholds, bool strict, int64_t planes, bool thermometer, int64_t channels_per_array,
-                    bool tap) {
+Tensor pack_kernels(Tensor w, Doubles thresholds, bool strict, int64_t planes, bool thermometer,
+                    int64_t channels_per_array, bool tap) {
     check_dense(w, "w", ScalarType::Float, "float32");
     STD_TORCH_CHECK(w.dim() == 4 || w.dim() == 2, "w: needed [out, in, height, width] or [out, in]");
     STD_TORCH_CHECK(channels_per_array > 0, "channels_per_array: must be positive");

@@ -29,7 +29,9 @@ public:
         : conv_(conv), words_(conv.layout.row_words()), borders_(borders), panels_(panels) {}
 
     int64_t scratch_bytes() const { return words_ * kRows * 64; }
-    void prepare(const RowBlock& rows, unsigned char* scratch) const { expand_rows<kRows>(conv_, borders_, rows, scratch); }
+    void prepare(const RowBlock& rows, unsigned char* scratch) const {
+        expand_rows<kRows>(conv_, borders_, rows, scratch);
+    }
 
     // Words are taken in runs whose weights stay in the nearest cache while all rows of the block pass over them.
     void tile(const RowBlock& rows, const unsigned char* scratch, int64_t group, int64_t panel, int32_t* out) const {

@@ -14,7 +14,10 @@ public:
     static constexpr int64_t kColumns = kVectors * Lanes::kLanes;
 
     XnorEngine(const BinaryConv& conv, const BorderClasses& borders, const Panels& panels)
-        : words_(conv.layout.row_words()), outputs_(conv.geometry.group_outputs()), borders_(borders), panels_(panels) {}
+        : words_(conv.layout.row_words()),
+          outputs_(conv.geometry.group_outputs()),
+          borders_(borders),
+          panels_(panels) {}
 
     int64_t scratch_bytes() const { return 0; }
     void prepare(const RowBlock&, unsigned char*) const {}

@@ -22,7 +22,8 @@ void xnor_reference(const XnorArgs& args) {
                         const int64_t iy = oy * g.stride_h - g.pad_h + tap / g.kernel_w * g.dilation_h;
                         const int64_t ix = ox * g.stride_w - g.pad_w + tap % g.kernel_w * g.dilation_w;
                         if (iy < 0 || iy >= g.height || ix < 0 || ix >= g.width) continue;
-                        const uint64_t* pixel = conv.x + ((image * g.height + iy) * g.width + ix) * conv.x_pixel_words() +
+                        const uint64_t* pixel = conv.x +
+                                                ((image * g.height + iy) * g.width + ix) * conv.x_pixel_words() +
                                                 group * conv.layout.pixel_words();
                         const uint64_t* row = conv.w + output * conv.layout.row_words();
                         for (int64_t c = 0; c < inputs; ++c) sum += value(pixel, c) * value(row, tap * inputs + c);

@@ -19,9 +19,10 @@ struct FinishSum {
 };
 
 template <int kColumns>
-inline void write_sums(const XnorArgs& args, const int32_t* tile, int64_t first_pixel, int64_t pixels, int64_t first_output,
-                       int64_t outputs) {
-    write_nchw<kColumns>(args.conv.geometry, tile, first_pixel, pixels, first_output, outputs, args.y, FinishSum{args.bias});
+inline void write_sums(const XnorArgs& args, const int32_t* tile, int64_t first_pixel, int64_t pixels,
+                       int64_t first_output, int64_t outputs) {
+    write_nchw<kColumns>(args.conv.geometry, tile, first_pixel, pixels, first_output, outputs, args.y,
+                         FinishSum{args.bias});
 }
 
 }  // namespace
