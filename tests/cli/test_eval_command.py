@@ -206,7 +206,7 @@ def test_another_dataset_is_warned_about(bnnkit: Command) -> None:
 def test_a_checkpoint_without_a_dataset_needs_one(bnnkit: Command) -> None:
     weights = checkpoint.read(runs.resolve("latest").best)
     checkpoint.save("bare.safetensors", checkpoint.build(weights))
-    code, out, err = bnnkit("eval", "bare.safetensors")
+    code, _out, err = bnnkit("eval", "bare.safetensors")
     assert code == 3 and "does not say which data it was trained on" in err
     code, _out, err = bnnkit("eval", "bare.safetensors", "--dataset", "digits")
     assert code == 4 and "does not say how its images were normalized" in err

@@ -104,7 +104,7 @@ def test_without_validation_images_the_last_weights_are_tested(bnnkit: Command) 
 
 
 def test_several_seeds_give_mean_and_spread(bnnkit: Command) -> None:
-    code, out, err = bnnkit("train", "mlp", *TINY, "--epochs", "1", "--seeds", "2", "--json")
+    code, out, _err = bnnkit("train", "mlp", *TINY, "--epochs", "1", "--seeds", "2", "--json")
     assert code == 0
     found = document(out)
     assert found["schema"] == "bnnkit.train/1"
@@ -148,19 +148,19 @@ def test_resume_continues_and_refuses_changes(bnnkit: Command) -> None:
     before = run.read_json("results.json")
     # As if it had been stopped before the test.
     (run.path / "results.json").unlink()
-    code, out, err = bnnkit("train", "mlp", *TINY, "--resume", "latest", "--lr", "0.5")
+    code, _out, err = bnnkit("train", "mlp", *TINY, "--resume", "latest", "--lr", "0.5")
     assert code == 4
     assert err == (
         f"error: {run.path}: --resume continues a run as it was begun; changed options:\n"
         "  --lr: the run has 0.001, given 0.5\n"
         "hint: leave them out, or start a new run without --resume\n"
     )
-    code, out, err = bnnkit("train", "--resume", run.name[:10])
+    code, _out, err = bnnkit("train", "--resume", run.name[:10])
     assert code == 0
     assert f"run {run.path}, continued after 6 of 6 steps" in err
     assert run.read_json("results.json") == before
     assert "is finished" in bnnkit("train", "--resume", "latest")[2]
-    code, out, err = bnnkit("train", "--resume", "latest", "--dry-run")
+    code, _out, err = bnnkit("train", "--resume", "latest", "--dry-run")
     assert code == 2 and "have no place" in err
     code, _out, err = bnnkit("train", "--resume", "res")
     assert code == 3 and "neither a run directory nor a run in runs/train" in err

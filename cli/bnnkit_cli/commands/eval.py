@@ -281,7 +281,7 @@ class _Report:
         output.result_table(columns, rows, title=title, notes=notes)
 
     def _print_findings(self) -> None:
-        columns = ["logits", "images", "identical", "differing", "largest difference", "first differing layer"]
+        columns = ["logits", "images", "identical", "differing", "largest", "first layer"]
         rows = [(f.setting, f.images, f.identical, f.differing, f.largest, self._layer(f)) for f in self.findings]
         images = max(finding.images for finding in self.findings)
         notes = [f"compared with batch 256; checked on {images:,} of {len(self.data.test):,} test images"]

@@ -57,7 +57,7 @@ def train(
         typer.Option(help="Training images held out, a share or a count [default: a tenth, at most 5000]."),
     ] = None,
     augment: Annotated[
-        str | None, typer.Option(help="crop-flip or none [default: crop-flip for colour images].")
+        str | None, typer.Option(help="crop-flip, shift or none [default: crop-flip for colour images].")
     ] = None,
     limit: Annotated[
         int | None, typer.Option(help="Use only N images for training and N for the test; marks the result limited.")
@@ -184,7 +184,7 @@ def _report(outcomes: Sequence[Outcome], json: bool) -> None:
         payload = {"runs": runs, "mean": summary.mean, "spread": summary.spread, "limited": limited}
         output.emit_json("train", payload)
         return
-    columns = ["seed", "test %", "95 % interval", "correct", "last epoch %", "val %", "best epoch", "time", "run"]
+    columns = ["seed", "test %", "95 % interval", "correct", "val %", "best epoch", "time"]
     notes = [f"curve: {outcome.run.curve}" for outcome in outcomes]
     if summary.spread is not None:
         many = f"{len(outcomes)} seeds"
@@ -204,11 +204,9 @@ def _row(outcome: Outcome) -> tuple[object, ...]:
         f"{test['accuracy']:.2f}",
         f"{test['wilson95'][0]:.2f} to {test['wilson95'][1]:.2f}",
         f"{test['correct']:,}/{test['total']:,}",
-        f"{results['test_last']['accuracy']:.2f}",
         f"{validation['accuracy']:.2f}" if validation else None,
         f"{results['best_epoch']}/{results['epochs']}",
         duration(results["seconds"]),
-        outcome.run.path,
     )
 
 
