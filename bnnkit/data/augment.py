@@ -16,7 +16,8 @@ def random_crop_flip(
 ) -> Tensor:
     """Shift each image by up to `pad` pixels, black coming in at the border, and mirror every second one.
 
-    The usual CIFAR augmentation (without `mirror` also fit for digits): a crop of the original size out of the image padded by `pad` on each side.
+    The usual CIFAR augmentation: a crop of the original size out of the image padded by `pad` on each side; without
+    `mirror` it also suits digits.
     `key` = (seed, epoch, indices), indices int64 [B] numbering the images within the dataset: image i of epoch e
     gets the same crop in any batch, on any device, with any number of threads.
 

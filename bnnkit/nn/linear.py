@@ -99,9 +99,7 @@ class CimLinear(Operands, nn.Linear):
         if self.adc is None:
             y = F.linear(x_q, w_q) / self.unit
             return (y if self.bias is None else y + self.bias.double()).float()
-        return reference.adc_gemm(
-            x_q, w_q, self.bias, self.array.rows, self.reference_curve(), self.unit, self.grid()
-        )
+        return reference.adc_gemm(x_q, w_q, self.bias, self.array.rows, self.reference_curve(), self.unit, self.grid())
 
     def extra_repr(self) -> str:
         shape: str = super().extra_repr()

@@ -34,9 +34,7 @@ def pack_pixels(x: Tensor, quantizer: Quantizer, *, channels_per_array: int, gro
     tensor([[[5, 0, 0, 0, 0, 0, 0, 0]]], dtype=torch.uint8)
     """
     load()
-    if x.dim() == 4 and not x.is_contiguous(memory_format=torch.channels_last):
-        x = x.contiguous()
-    elif x.dim() != 4:
+    if x.dim() != 4 or not x.is_contiguous(memory_format=torch.channels_last):
         x = x.contiguous()
     return torch.ops.bnnkit.pack_pixels(x.detach(), *levels_of(quantizer), groups, channels_per_array)  # type: ignore[no-any-return]
 
