@@ -29,20 +29,23 @@ inline __m512i expand(const uint64_t* words, int64_t plane_stride, int planes, b
     return _mm512_maskz_mov_epi8(_cvtu64_mask64(valid), sum);
 }
 
-// Rows of a block as bytes [word][row][64], so that 16 rows of one word are one contiguous tile.
+// Rows of a block as bytes [row / 32][word][32 rows][64]: along the words, what 32 rows need lies contiguous, which the
+// processor's prefetcher needs to keep the tiles fed.
+constexpr int64_t kBandRows = 2 * kTile;
+constexpr int64_t kBandWordBytes = 2 * kTileBytes;
+
 template <int64_t kRows>
 inline void expand_rows(const BinaryConv& conv, const BorderClasses& borders, const RowBlock& rows,
                         unsigned char* out) {
     const int64_t words = conv.layout.row_words();
-    for (int64_t r = 0; r < ceil_div(rows.count, 2 * kTile) * 2 * kTile; ++r) {
+    for (int64_t r = 0; r < ceil_div(rows.count, kBandRows) * kBandRows; ++r) {
         const bool used = r < rows.count;
         const uint64_t* valid = used ? borders.mask(rows.border_class[r]) : nullptr;
-        for (int64_t word = 0; word < words; ++word) {
-            const __m512i bytes = used ? expand(rows.words + r * words + word, kRows * words, conv.x_planes,
-                                                conv.x_thermometer, valid[word])
-                                       : _mm512_setzero_si512();
-            _mm512_store_si512(out + (word * kRows + r) * 64, bytes);
-        }
+        unsigned char* to = out + r / kBandRows * words * kBandWordBytes + r % kBandRows * 64;
+        for (int64_t word = 0; word < words; ++word, to += kBandWordBytes)
+            _mm512_store_si512(to, used ? expand(rows.words + r * words + word, kRows * words, conv.x_planes,
+                                                 conv.x_thermometer, valid[word])
+                                        : _mm512_setzero_si512());
     }
 }
 
@@ -93,7 +96,7 @@ struct TilesConfigured {
 };
 
 // Adds the products of `words` words of 32 rows x 32 columns to tiles 0..3 (rows 0-15 | 16-31 x columns 0-15 | 16-31).
-// `rows` points at byte (word 0, row 0) of [word][row][64]; `columns` at the panel's word 0.
+// `rows` points at the first word of 32 rows, each word `row_stride` bytes after the last; `columns` at the panel's word 0.
 inline void multiply_tiles(const unsigned char* rows, int64_t row_stride, const unsigned char* columns, int64_t words) {
     for (int64_t word = 0; word < words; ++word, rows += row_stride, columns += 2 * kTileBytes) {
         _tile_loadd(4, rows, 64);

@@ -72,10 +72,7 @@ std::string last_variant(const std::string& kernel) {
     throw std::invalid_argument("unknown kernel '" + kernel + "'");
 }
 
-bool detail::allowed(Isa isa) {
-    const int limit = ceiling();
-    return usable(isa) && (limit == kUnset || static_cast<int>(isa) <= limit);
-}
+int detail::ceiling_rank() { return ceiling(); }
 
 void detail::record(Kernel kernel, Isa isa) { last()[static_cast<size_t>(kernel)] = static_cast<int>(isa); }
 

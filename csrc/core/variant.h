@@ -1,8 +1,9 @@
 // Which implementation of a kernel runs.
 //
-// Variants are ranked reference < avx2 < avx512 < amx. A call runs the highest one that the kernel has, the processor
-// can execute and the ceiling allows. The ceiling is unset, or forced by `force_variant` or by the environment variable
-// BNNKIT_VARIANT; forcing one that the machine lacks is an error, never a silent fallback. Each call records what ran.
+// Each kernel lists its variants, the one that is usually fastest first, and a call runs the first that the processor can
+// execute. `force_variant` or the environment variable BNNKIT_VARIANT sets a ceiling instead: then the highest variant up to
+// it runs, ranked reference < avx2 < avx512 < amx. Forcing one that the machine lacks is an error, never a silent fallback.
+// Each call records what ran.
 #pragma once
 
 #include <string>
@@ -32,19 +33,23 @@ struct Variant {
 };
 
 namespace detail {
-bool allowed(Isa isa);
+// The ceiling's rank, or -1 without one.
+int ceiling_rank();
 void record(Kernel kernel, Isa isa);
 }  // namespace detail
 
-// `variants` is ordered from highest to lowest and ends with the reference, which is always allowed.
+// `variants` is in order of preference and contains the reference.
 template <class Args, size_t N>
 void dispatch(Kernel kernel, const Variant<Args> (&variants)[N], const Args& args) {
+    const int ceiling = detail::ceiling_rank();
+    const Variant<Args>* chosen = nullptr;
     for (const auto& variant : variants) {
-        if (!detail::allowed(variant.isa)) continue;
-        detail::record(kernel, variant.isa);
-        variant.run(args);
-        return;
+        const int rank = static_cast<int>(variant.isa);
+        if (!usable(variant.isa) || (ceiling >= 0 && rank > ceiling)) continue;
+        if (!chosen || (ceiling >= 0 && rank > static_cast<int>(chosen->isa))) chosen = &variant;
     }
+    detail::record(kernel, chosen->isa);
+    chosen->run(args);
 }
 
 }  // namespace bnnkit

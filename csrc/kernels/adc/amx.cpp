@@ -103,17 +103,18 @@ private:
     template <Method kMethod>
     void sums(const RowBlock& rows, const unsigned char* scratch, int64_t group, int64_t panel, int32_t* out) const {
         const TilesConfigured tiles;
-        const int64_t words = conv_.layout.array_words(), arrays = conv_.layout.arrays();
+        const int64_t words = conv_.layout.array_words(), arrays = conv_.layout.arrays(),
+                      row_words = conv_.layout.row_words();
         const unsigned char* columns = panels_.panel(group, panel);
         const int64_t used = ceil_div(rows.count, kSide) * kSide;
         alignas(64) int32_t partial[2][kSide * kSide];
         memset(out, 0, static_cast<size_t>(used * kColumns) * sizeof(int32_t));
         int buffer = 0;
         for (int64_t array = 0; array < arrays;
-             ++array, scratch += words * kRows * 64, columns += words * 2 * kTileBytes) {
+             ++array, scratch += words * kBandWordBytes, columns += words * 2 * kTileBytes) {
             for (int64_t r = 0; r < used; r += kSide, buffer ^= 1) {
                 clear_tiles();
-                multiply_tiles(scratch + r * 64, kRows * 64, columns, words);
+                multiply_tiles(scratch + r / kBandRows * row_words * kBandWordBytes, kBandWordBytes, columns, words);
                 store_tiles(partial[buffer], kSide);
                 convert<kMethod>(converter_, partial[buffer], out + r * kColumns);
             }

@@ -4,7 +4,16 @@
 namespace bnnkit {
 
 void adc(const AdcArgs& args) {
-    static constexpr Variant<AdcArgs> variants[] = {
+    // Counting takes time for every pair of planes, a tile product does not.
+    static constexpr Variant<AdcArgs> one_pair[] = {
+#if defined(__x86_64__)
+        {Isa::avx512, adc_avx512},
+        {Isa::amx, adc_amx},
+        {Isa::avx2, adc_avx2},
+#endif
+        {Isa::reference, adc_reference},
+    };
+    static constexpr Variant<AdcArgs> more_pairs[] = {
 #if defined(__x86_64__)
         {Isa::amx, adc_amx},
         {Isa::avx512, adc_avx512},
@@ -12,7 +21,7 @@ void adc(const AdcArgs& args) {
 #endif
         {Isa::reference, adc_reference},
     };
-    dispatch(Kernel::adc, variants, args);
+    dispatch(Kernel::adc, args.conv.x_planes * args.conv.w_planes == 1 ? one_pair : more_pairs, args);
 }
 
 void adc_backward(const AdcBackwardArgs& args) {

@@ -45,7 +45,8 @@ public:
                     clear_tiles();
                 else
                     load_tiles(out + r * kColumns, kColumns);
-                multiply_tiles(scratch + (word * kRows + r) * 64, kRows * 64, columns + word * 2 * kTileBytes, run);
+                multiply_tiles(scratch + (r / kBandRows * words_ + word) * kBandWordBytes, kBandWordBytes,
+                               columns + word * 2 * kTileBytes, run);
                 store_tiles(out + r * kColumns, kColumns);
             }
         }
