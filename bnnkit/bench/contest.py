@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from bnnkit import ops
 from bnnkit.bench import machine
 from bnnkit.bench.report import Check, Limit, Row, Work
-from bnnkit.bench.timing import Budget, Sampler, Samples, Stopwatch, interleave
+from bnnkit.bench.timing import Budget, Clock, Sampler, Samples, Stopwatch, interleave, quantile
 
 SINGLE = "1 thread"
 
@@ -61,25 +61,32 @@ class Outcome:
     absent: Sequence[Side]
 
 
-def measure(case: Case, budget: Budget, each: Callable[[int, int], None] = lambda done, total: None) -> Outcome:
+def measure(
+    case: Case,
+    budget: Budget,
+    each: Callable[[int, int], None] = lambda done, total: None,
+    clock: Clock = "wall",
+) -> Outcome:
     """Verify every side of `case`, then time those that passed, with the limits of the variants they ran.
 
     Args:
         case: the contenders.
         budget: of the timing; verification and warm-up come on top.
         each: told (rounds done, rounds in all).
+        clock: which time to take.
     """
     checked = [(side, _verified(case, side)) for side in case.sides]
     absent = [side for side, row in checked if not _has_variant(side, row)]
     present = [(side, row) for side, row in checked if _has_variant(side, row)]
     timed = [(side, row) for side, row in present if row.valid]
     loops = _limit_loops([row for _, row in timed])
-    samplers: list[Sampler] = [*loops, *(Stopwatch(side.call, side.enter) for side, _ in timed)]
+    watches = {side: Stopwatch(side.call, side.enter, clock) for side, _ in timed}
+    samplers: list[Sampler] = [*loops, *watches.values()]
     samples = interleave(samplers, budget, each) if timed else []
     rates = samples[: len(loops)]
     limits = [Limit(case.name, x.variant, x.threads, rate) for x, rate in zip(loops, rates, strict=True)]
-    measured = dict(zip((side for side, _ in timed), samples[len(loops) :], strict=True))
-    rows = [_measured(side, row, measured[side], limits) if side in measured else row for side, row in present]
+    seconds = dict(zip(watches, samples[len(loops) :], strict=True))
+    rows = [_measured(row, watches[x], seconds[x], limits) if x in watches else row for x, row in present]
     sides = [side for side, _ in present]
     return Outcome(_compared(sides, _with_memory(sides, rows)), limits, absent)
 
@@ -115,13 +122,15 @@ def _limiting_variant(row: Row) -> str | None:
     return next(iter(row.variants.values()), None) if row.work.unit == "bMAC" else None
 
 
-def _measured(side: Side, row: Row, seconds: Samples, limits: Sequence[Limit]) -> Row:
+def _measured(row: Row, watch: Stopwatch, seconds: Samples, limits: Sequence[Limit]) -> Row:
+    on_core = quantile(watch.on_core[-len(seconds.values) :], 0.5) if row.threads == 1 else None
+    row = replace(row, seconds=seconds, on_core=on_core)
     variant = _limiting_variant(row)
-    rate = side.work.amount / seconds.median
-    shares = {x.variant: rate / x.rates.median for x in limits if x.threads == side.threads and x.rates.median}
     if variant is None:
-        return replace(row, seconds=seconds)
-    return replace(row, seconds=seconds, of_limit=shares.get(variant), of_popcount=shares.get(machine.POPCOUNT_LOOP))
+        return row
+    rate = row.work.amount / seconds.median
+    shares = {x.variant: rate / x.rates.median for x in limits if x.threads == row.threads and x.rates.median}
+    return replace(row, of_limit=shares.get(variant), of_popcount=shares.get(machine.POPCOUNT_LOOP))
 
 
 def _with_memory(sides: Sequence[Side], rows: Sequence[Row]) -> list[Row]:

@@ -57,7 +57,8 @@ def _sides(plan: Plan, layer: nn.CimConv2d, x: Tensor) -> list[Side]:
     sides: list[Side] = []
     for threads in plan.threads:
         for name in plan.against:
-            side_check = partial(check_rival, layer, rivals[name], x) if "loop" in name else None
+            once = "loop" in name and threads == plan.threads[0]
+            side_check = partial(check_rival, layer, rivals[name], x) if once else None
             sides.append(Side(OPPONENTS[name], rivals[name], Work(macs, "MAC"), threads, check=side_check))
         for variant in plan.variants:
             call, work = partial(_packed, layer, x), Work(macs * planes, "bMAC")

@@ -61,7 +61,8 @@ def _sides(plan: Plan, model: Model, plain: Model, x: Tensor) -> list[Side]:
     sides: list[Side] = []
     for threads in plan.threads:
         for name in plan.against:
-            check = partial(check_same, model, loop, x) if name == "loop" else None
+            once = name == "loop" and threads == plan.threads[0]
+            check = partial(check_same, model, loop, x) if once else None
             sides.append(Side(OPPONENTS[name], calls[name], work, threads, check=check))
         for variant in plan.variants:
             call, check = partial(packed, model, x), partial(check_model, model, x)

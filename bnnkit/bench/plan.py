@@ -5,10 +5,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from bnnkit import ops
 from bnnkit.bench import machine
 from bnnkit.bench.contest import Case
+from bnnkit.bench.timing import Clock
 from bnnkit.errors import UsageError
 from bnnkit.registry import Registry
 
@@ -30,6 +32,7 @@ class Plan:
         against: names of the contenders to compare with.
         repeat: rounds, or None for as many as `seconds` allow.
         seconds: of timing, for all cases together.
+        clock: "wall", or "cpu" with one thread.
         strict: whether a variant that the kernel does not have is an error (it was asked for) or is left out.
     """
 
@@ -40,6 +43,7 @@ class Plan:
     against: tuple[str, ...]
     repeat: int | None = None
     seconds: float = SECONDS
+    clock: Clock = "wall"
     strict: bool = False
 
 
@@ -82,27 +86,37 @@ def resolve(
     against: Sequence[str] | None = None,
     repeat: int | None = None,
     seconds: float = SECONDS,
+    clock: str = "wall",
 ) -> Plan:
     """Check what was asked for and fill in what was not.
 
     Raises:
-        UsageError: unknown kernel, variant or opponent; a shape with too few numbers; more threads than cores.
+        UsageError: unknown kernel, variant, opponent or clock; a shape with too few numbers; more threads than cores;
+            the clock of the CPU with several threads.
         MissingError: the compiled extension is missing.
     """
     bench = BENCHES.get(kernel)
     where = f"bench {kernel}"
     if repeat is not None and repeat < 1:
         raise UsageError(f"{where}: repeat {repeat}; at least 1 round was needed", hint="use --repeat 10")
+    counts = _threads(where, threads)
+    if clock not in get_args(Clock):
+        raise UsageError(f"{where}: clock '{clock}'; wall or cpu was needed", hint="use --clock wall")
+    if clock == "cpu" and counts != (1,):
+        raise UsageError(
+            f"{where}: the clock of the CPU adds up all threads; 1 thread was needed", hint="add --threads 1"
+        )
     forced = machine.forced_by_environment()
     asked = variants or ((forced,) if forced else None)
     return Plan(
         kernel=kernel,
         shapes=_shapes(where, bench, shapes) or bench.shapes,
-        threads=_threads(where, threads),
+        threads=counts,
         variants=_variants(bench, asked),
         against=_against(where, bench, against),
         repeat=repeat,
         seconds=seconds,
+        clock="cpu" if clock == "cpu" else "wall",
         strict=asked is not None,
     )
 

@@ -54,6 +54,7 @@ class Row:
         variants: kernel -> instruction-set variant that ran; empty for torch.
         check: None where nothing was to be verified.
         seconds: per call; None where the check failed: there is no speed of a wrong result.
+        on_core: of one thread, the share of the time in which it had a core (median); below 1 others had it.
         of_limit: rate / rate of the machine-limit loop of the variant that ran.
         of_popcount: rate / rate of the XNOR + POPCNT + ADD loop on AVX-512 registers.
         faster_than: other side -> its median time / this median time. "1 thread": this side's own.
@@ -67,6 +68,7 @@ class Row:
     variants: Mapping[str, str] = field(default_factory=dict)
     check: Check | None = None
     seconds: Samples | None = None
+    on_core: float | None = None
     of_limit: float | None = None
     of_popcount: float | None = None
     faster_than: Mapping[str, float] = field(default_factory=dict)
@@ -99,6 +101,7 @@ class Row:
             "check": None if self.check is None else asdict(self.check),
             "work": asdict(self.work),
             "seconds": None if self.seconds is None else self.seconds.document(),
+            "on_core": self.on_core,
             "per_second": self.rate,
             "tops": self.tops,
             "of_limit": self.of_limit,

@@ -9,8 +9,11 @@ from bnnkit.bench import machine
 from bnnkit.bench.contest import Outcome, measure
 from bnnkit.bench.plan import BENCHES, Plan
 from bnnkit.bench.report import Limit, Report, Row
-from bnnkit.bench.timing import Budget
+from bnnkit.bench.timing import Budget, quantile
 from bnnkit.errors import UsageError
+
+IDLE = 0.95
+"""Share of the time on a core above which a machine counts as idle."""
 
 Each = Callable[[str, int, int], None]
 
@@ -32,11 +35,19 @@ def run(plan: Plan, each: Each = lambda case, done, total: None) -> Report:
     left_out: dict[str, None] = {}
     with machine.restored():
         for case in bench.cases(plan):
-            outcome = measure(case, budget, partial(each, case.name))
+            outcome = measure(case, budget, partial(each, case.name), plan.clock)
             rows += outcome.rows
             limits += outcome.limits
             left_out |= dict.fromkeys(_absent(plan, outcome))
-    return Report(plan.kernel, rows, limits, [*bench.notes, *left_out])
+    return Report(plan.kernel, rows, limits, [*bench.notes, *left_out, *_busy(plan, rows)])
+
+
+def _busy(plan: Plan, rows: list[Row]) -> list[str]:
+    shares = [row.on_core for row in rows if row.on_core is not None]
+    if not shares or quantile(shares, 0.5) >= IDLE:
+        return []
+    advice = "times are those on a core" if plan.clock == "cpu" else "measure again, or with --clock cpu --threads 1"
+    return [f"the machine was busy: single threads had a core for {quantile(shares, 0.5):.0%} of the time; {advice}"]
 
 
 def _absent(plan: Plan, outcome: Outcome) -> list[str]:

@@ -6,7 +6,10 @@ import gc
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
+
+Clock: TypeAlias = Literal["wall", "cpu"]
+"""Time that passed, or time that this process had a core: on a busy machine, of one thread, the better guess."""
 
 SHORTEST_SAMPLE = 0.005
 """Seconds a sample lasts at least; faster calls are repeated within it, so that the clock's grain does not show."""
@@ -53,12 +56,20 @@ class Stopwatch:
     Args:
         call: what is measured.
         enter: run before every sample, outside the clock.
+        clock: which time to take.
+
+    Attributes:
+        on_core: per sample, time on a core / time that passed; below 1 with one thread: others had the core.
     """
 
-    def __init__(self, call: Callable[[], object], enter: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, call: Callable[[], object], enter: Callable[[], None] = lambda: None, clock: Clock = "wall"
+    ) -> None:
         self._call = call
         self._enter = enter
+        self._clock = clock
         self._loops = 1
+        self.on_core: list[float] = []
 
     def warm(self) -> float:
         seconds = self.sample()
@@ -69,10 +80,12 @@ class Stopwatch:
 
     def sample(self) -> float:
         self._enter()
-        start = time.perf_counter()
+        start, start_on_core = time.perf_counter(), time.process_time()
         for _ in range(self._loops):
             self._call()
-        return (time.perf_counter() - start) / self._loops
+        passed, on_core = time.perf_counter() - start, time.process_time() - start_on_core
+        self.on_core.append(on_core / max(passed, 1e-9))
+        return (on_core if self._clock == "cpu" else passed) / self._loops
 
 
 @dataclass(frozen=True)

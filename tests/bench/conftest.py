@@ -14,6 +14,7 @@ from bnnkit.errors import MissingError
 class FakeClock:
     def __init__(self) -> None:
         self.now = 0.0
+        self.on_core = 1.0
 
     def read(self) -> float:
         return self.now
@@ -31,6 +32,7 @@ class FakeClock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
     fake = FakeClock()
     monkeypatch.setattr(timing.time, "perf_counter", fake.read)
+    monkeypatch.setattr(timing.time, "process_time", lambda: fake.now * fake.on_core)
     return fake
 
 

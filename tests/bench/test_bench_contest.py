@@ -82,6 +82,13 @@ def test_a_wrong_kernel_has_no_speed(outcome: Outcome) -> None:
     assert table.notes[0] == "INVALID: bnnkit xnor avx512 with 1 threads: 1 of 2 values differ (all)"
 
 
+def test_a_busy_machine_is_seen_in_single_threads(clock) -> None:  # type: ignore[no-untyped-def]
+    clock.on_core = 0.5
+    one = Side("bnnkit xnor", clock.taking(4.0), Work(1000, "bMAC"), 1, None, ("xnor",))
+    rows = measure(Case("case", [one, replace(one, threads=2)]), BUDGET, clock="cpu").rows
+    assert [(r.on_core, r.rate) for r in rows] == [(0.5, 500), (None, 500)]
+
+
 def test_nothing_is_timed_when_everything_is_wrong(clock) -> None:  # type: ignore[no-untyped-def]
     side = Side(
         "bnnkit xnor", clock.taking(1.0), Work(1, "bMAC"), 1, None, ("xnor",), lambda: Check(False, "all", "no")

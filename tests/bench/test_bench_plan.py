@@ -48,6 +48,8 @@ def test_the_environment_chooses_a_variant(monkeypatch: pytest.MonkeyPatch) -> N
         ("xnor", {"threads": [0]}, "bench xnor: threads 0; 1 to 2 (the cores) was needed", "use --threads 1"),
         ("xnor", {"against": ["int9"]}, "bench xnor: cannot compare with 'int9'", "did you mean 'int8'?"),
         ("train", {"against": ["bf16"]}, "loop, fp32, none was needed", "use --against loop"),
+        ("xnor", {"clock": "sun"}, "bench xnor: clock 'sun'; wall or cpu was needed", "use --clock wall"),
+        ("xnor", {"clock": "cpu"}, "bench xnor: the clock of the CPU adds up all threads; 1", "add --threads 1"),
         ("xnor", {"repeat": 0}, "bench xnor: repeat 0; at least 1 round was needed", "use --repeat 10"),
     ],
 )

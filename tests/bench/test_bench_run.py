@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -83,6 +84,12 @@ def test_a_wrong_kernel_is_invalid(kernel: str, owner: object, name: str, monkey
     assert report.invalid
     assert all(row.seconds is None for row in report.invalid)
     assert any(row.side.startswith("bnnkit") for row in report.invalid)
+
+
+def test_a_busy_machine_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "process_time", lambda: time.perf_counter() / 4)
+    text = "the machine was busy: single threads had a core for 25% of the time; measure again, or with --clock cpu"
+    assert text in tiny("bitplane").notes[-1]
 
 
 def test_threads_and_variants_are_put_back() -> None:

@@ -53,6 +53,13 @@ def test_short_calls_are_repeated_within_a_sample(clock) -> None:  # type: ignor
     assert len(calls) == 10
 
 
+def test_on_a_busy_machine_the_time_on_a_core_can_be_taken(clock) -> None:  # type: ignore[no-untyped-def]
+    clock.on_core = 0.25
+    watches = [Stopwatch(clock.taking(2.0), clock=name) for name in ("wall", "cpu")]
+    assert [watch.sample() for watch in watches] == [2.0, 0.5]
+    assert watches[0].on_core == watches[1].on_core == [0.25]
+
+
 def test_slow_calls_warm_up_once_and_entering_is_not_timed(clock) -> None:  # type: ignore[no-untyped-def]
     calls = []
     tick = clock.taking(2.0)

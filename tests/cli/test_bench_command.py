@@ -53,6 +53,7 @@ def test_the_document(capsys: pytest.CaptureFixture[str]) -> None:
         "against": ["fp32", "bf16", "int8"],
         "repeat": 2,
         "seconds": 60,
+        "clock": "wall",
     }
     rows = {row["side"]: row for row in document["rows"]}
     assert list(rows) == ["torch fp32", "torch bf16", "torch int8", "bnnkit xnor", "bnnkit pack"]

@@ -58,6 +58,10 @@ def bench(
             "--seconds", metavar="S", min=0, help="Time for all rounds; verification and warm-up come on top."
         ),
     ] = 60,
+    clock: Annotated[
+        str,
+        typer.Option("--clock", metavar="NAME", help="wall, or cpu: time on a core, for one thread on a busy machine."),
+    ] = "wall",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be measured, and stop.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
     out: Annotated[
@@ -82,6 +86,7 @@ def bench(
         against=_names(against),
         repeat=repeat,
         seconds=seconds,
+        clock=clock,
     )
     if dry_run:
         _print_plan(plan, json)
@@ -128,6 +133,7 @@ def _settings(plan: Plan) -> dict[str, Any]:
         "against": list(plan.against),
         "repeat": plan.repeat,
         "seconds": plan.seconds,
+        "clock": plan.clock,
     }
 
 
