@@ -86,7 +86,7 @@ def _dress(accuracy: Axes, loss: Axes, config: Config) -> None:
     accuracy.set_ylim(top=min(101.0, accuracy.get_ylim()[1]))
     accuracy.legend(frameon=False, fontsize=9, labelcolor=INK, loc="lower right")
     loss.set_ylabel("training loss", color=INK)
-    loss.set_ylim(bottom=0)
+    loss.set_ylim(0, 1.1 * loss.dataLim.ymax)
     loss.set_xlabel("epoch", color=INK)
     loss.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (accuracy, loss):

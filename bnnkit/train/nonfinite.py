@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 def all_finite(loss: Tensor, parameters: Iterable[nn.Parameter]) -> bool:
     """Return whether the loss and every gradient are finite."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    # A sum is not finite if one of its terms is not; a finite gradient whose norm overflows is no use either.
-    norms = torch.stack([loss.detach().abs(), *torch._foreach_norm(gradients, 1)])
-    return bool(norms.isfinite().all())
+    # A sum is not finite if one of its terms is not; finite gradients whose sum overflows are no use either.
+    sums = [loss.detach(), *(p.grad.sum() for p in parameters if p.grad is not None)]
+    return bool(torch.stack(sums).isfinite().all())
 
 
 def first_non_finite(model: nn.Module, images: Tensor, labels: Tensor | None = None) -> str | None:

@@ -11,10 +11,11 @@ import torch
 
 from bnnkit.cim import parse_adc_bits
 from bnnkit.data import Dataset, is_prepared, load
+from bnnkit.data.content import Progress
 from bnnkit.errors import MissingError, UsageError
 from bnnkit.models import MODELS
 from bnnkit.quantizers import parse_bits
-from bnnkit.train.config import Config, Milestones, read_toml
+from bnnkit.train.config import Config, read_toml
 from bnnkit.train.images import AUGMENTATIONS
 from bnnkit.train.optimizers import OPTIMIZERS
 from bnnkit.train.precision import PRECISIONS
@@ -23,6 +24,8 @@ from bnnkit.train.schedule import learning_rate
 
 EMBEDDED = "digits"
 DEFAULT_SEED = 1
+EMBEDDED_BATCH = 32
+"""The digits are so few that larger batches would leave too few steps."""
 MAX_DEFAULT_VALIDATION = 5000
 
 _FIXED: dict[str, Any] = {
@@ -53,13 +56,16 @@ class Plan:
     notices: tuple[str, ...]
 
 
-def resolve(model: str | None, given: Mapping[str, Any], *, recipe: str | None = None) -> Plan:
+def resolve(
+    model: str | None, given: Mapping[str, Any], *, recipe: str | None = None, progress: Progress | None = None
+) -> Plan:
     """Complete the options of a training.
 
     Args:
         model: a network's name; None takes the recipe's.
         given: options of `Config` by name, as asked for; bits may be text, `val_split` a share (below 1) or a count.
         recipe: name in `RECIPES` or path of a TOML file (a run's config.toml is one); None takes the model's usual one.
+        progress: called with (stage, done, total) if the dataset has to be downloaded.
 
     Raises:
         UsageError: unknown name or impossible value.
@@ -77,7 +83,7 @@ def resolve(model: str | None, given: Mapping[str, Any], *, recipe: str | None =
     entry = MODELS.get(name)
     asked = {**base, **given}
     dataset_name, notices = _dataset_name(name, entry.dataset, asked)
-    dataset = load(dataset_name, data_dir=asked.get("data_dir"))
+    dataset = load(dataset_name, data_dir=asked.get("data_dir"), progress=progress)
     options: dict[str, Any] = {**_FIXED, "width": entry.width, "threads": torch.get_num_threads(), **asked}
     options |= {"model": name, "dataset": dataset_name}
     options |= _timing(base, given, embedded=dataset_name == EMBEDDED)
@@ -137,17 +143,18 @@ def _dataset_name(model: str, usual: str, asked: Mapping[str, Any]) -> tuple[str
 
 
 def _timing(base: Mapping[str, Any], given: Mapping[str, Any], *, embedded: bool) -> dict[str, Any]:
-    """Return epochs, learning rate and milestones, the milestones moved and scaled with the other two."""
-    short = base.get("short") if embedded else None
-    epochs, rate = given.get("epochs", short or base["epochs"]), given.get("lr", base["lr"])
-    schedule = given.get("schedule", base["schedule"])
-    milestones: Milestones = given.get("milestones", base["milestones"])
-    if schedule != "piecewise":
-        return {"epochs": epochs, "lr": rate, "schedule": schedule, "milestones": ()}
-    if "milestones" not in given:
-        stretch, factor = epochs / base["epochs"], rate / base["lr"]
-        milestones = tuple((start * stretch, value * factor) for start, value in milestones)
-    return {"epochs": epochs, "lr": rate, "schedule": schedule, "milestones": milestones}
+    """Return epochs, batch, learning rate and milestones, the milestones moved and scaled with the others."""
+    # Recipe files say what they want; only the named recipes have a short form.
+    usual = {**base, "epochs": base["short"], "batch": EMBEDDED_BATCH} if embedded and "short" in base else base
+    names = ("epochs", "batch", "lr", "schedule", "milestones")
+    timing = {name: given.get(name, usual[name]) for name in names}
+    if timing["schedule"] != "piecewise":
+        return {**timing, "milestones": ()}
+    if "milestones" in given:
+        return timing
+    stretch, factor = timing["epochs"] / base["epochs"], timing["lr"] / base["lr"]
+    moved = tuple((start * stretch, value * factor) for start, value in base["milestones"])
+    return {**timing, "milestones": moved}
 
 
 def parsed_bits(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,8 +14,8 @@ class Recipe:
     """Settings of a training. Milestones are (epoch, learning rate from then on), in the epochs of the recipe.
 
     With other epochs than the recipe's the milestones move in proportion. `models` are those it is the default of, the
-    first also the one it trains when none is named; `short` are the epochs used for the embedded digits when none
-    are asked for.
+    first also the one it trains when none is named; `short` are the epochs used for the embedded digits, in small
+    batches, when none are asked for.
     """
 
     description: str
@@ -63,7 +63,7 @@ RECIPES.register("iga-mlp")(
     Recipe(
         description="the MNIST network: Adam 1e-3, cosine to 0",
         epochs=30,
-        short=40,
+        short=20,
         lr=1e-3,
         schedule="cosine",
         models=("mlp",),

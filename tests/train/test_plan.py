@@ -21,7 +21,7 @@ def no_prepared_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_the_published_schedule_of_res20() -> None:
-    config = resolve("res20", {"dataset": "digits", "epochs": 250}).config
+    config = resolve("res20", {"dataset": "digits", "epochs": 250, "batch": 128}).config
     assert (config.optimizer, config.batch, config.weight_decay, config.width) == ("adam", 128, 0.0, 5)
     steps = [learning_rate(config, epoch) for epoch in (0, 100.9, 101, 142, 184, 220, 249)]
     assert steps == [5e-3, 5e-3, 1e-3, 5e-4, 1e-4, 1e-5, 1e-5]
@@ -46,7 +46,7 @@ def test_schedules(tiny: Callable[..., Plan], schedule: str, middle: float, end:
 def test_digits_stand_in_for_a_dataset_that_is_not_prepared_and_train_briefly() -> None:
     plan = resolve("res20", {})
     assert plan.config.dataset == "digits"
-    assert plan.config.epochs == RECIPES.get("iga-res").short
+    assert (plan.config.epochs, plan.config.batch) == (RECIPES.get("iga-res").short, 32)
     assert plan.config.augment == "none"
     assert "bnnkit data prepare cifar10" in plan.notices[0]
     assert resolve("res20", {"dataset": "digits"}).notices == ()

@@ -128,7 +128,8 @@ def _plan(given: dict[str, Any], recipe: str | None, seeds: str | None) -> tuple
     from bnnkit.train.session import parse_seeds
 
     model = given.pop("model", None)
-    plan = resolve(model, given, recipe=recipe)
+    with _Display() as display:
+        plan = resolve(model, given, recipe=recipe, progress=display.work)
     for notice in plan.notices:
         output.warn(notice)
     if seeds is None:
@@ -219,7 +220,7 @@ def _check_gate(outcomes: Sequence[Outcome], min_acc: float | None) -> None:
 
 
 class _Display(ExitStack):
-    """Shows log lines and, one after the other, the progress of epochs and evaluations."""
+    """Shows log lines and, one after the other, the progress of downloads, epochs and evaluations."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -231,13 +232,13 @@ class _Display(ExitStack):
         output.log(line)
 
     def work(self, what: str, done: int, total: int, detail: str = "") -> None:
-        if done >= total:
+        if total and done >= total:
             self._end()
             return
         if self._bar is None or what != self._what:
             self._end()
-            self._what, self._bar = what, self.enter_context(output.progress(what, total))
-        self._bar.update(done, total, detail)
+            self._what, self._bar = what, self.enter_context(output.progress(what, total or None))
+        self._bar.update(done, total or None, detail)
 
     def _end(self) -> None:
         self.close()
