@@ -223,7 +223,7 @@ class _Fitting:
 def duration(seconds: float) -> str:
     """Return a time in the two largest units.
 
-    >>> duration(3700), duration(61), duration(4)
+    >>> duration(3720), duration(61), duration(4)
     ('1 h 02 min', '1 min 01 s', '4 s')
     """
     whole = round(seconds)

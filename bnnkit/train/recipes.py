@@ -41,7 +41,7 @@ RECIPES.register("iga-res")(
     Recipe(
         description="BNN-IGA's residual networks: Adam 5e-3 in five steps down to 1e-5",
         epochs=250,
-        short=15,
+        short=8,
         lr=5e-3,
         schedule="piecewise",
         milestones=((101.0, 1e-3), (142.0, 5e-4), (184.0, 1e-4), (220.0, 1e-5)),
@@ -52,7 +52,7 @@ RECIPES.register("iga-vgg9")(
     Recipe(
         description="BNN-IGA's vgg9: Adam 5e-3 in six steps down to 1e-5",
         epochs=160,
-        short=10,
+        short=6,
         lr=5e-3,
         schedule="piecewise",
         milestones=((40.0, 1e-3), (80.0, 5e-4), (100.0, 1e-4), (120.0, 5e-5), (140.0, 1e-5)),
@@ -73,7 +73,7 @@ RECIPES.register("iga-cosine")(
     Recipe(
         description="the newer BNN-IGA: Adam 5e-3, cosine to 0, long",
         epochs=500,
-        short=30,
+        short=10,
         lr=5e-3,
         schedule="cosine",
     )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
+import urllib.error
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -235,6 +238,39 @@ def test_the_notice_about_data_that_is_not_prepared(bnnkit: Command) -> None:
     assert code == 0
     assert err.startswith("warning: mnist, the usual dataset of mlp, is not prepared: using the embedded digits")
     assert "bnnkit data prepare mnist" in err
+
+
+def test_a_dataset_that_cannot_be_had_names_the_command_that_fixes_it(
+    bnnkit: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offline(*arguments: object, **options: object) -> None:
+        raise urllib.error.URLError("Name or service not known")
+
+    monkeypatch.setattr("urllib.request.urlopen", offline)
+    code, out, err = bnnkit("train", "res20", "--dataset", "cifar10")
+    assert (code, out) == (3, "")
+    message, hint = err.splitlines()[-2:]
+    assert message.startswith("error: dataset 'cifar10' is not prepared and cannot be downloaded")
+    assert hint == "hint: bnnkit data prepare cifar10 --source ARCHIVE"
+
+
+def test_a_full_disk_while_saving_is_an_environment_error(bnnkit: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, calls = os.fsync, []
+
+    def full_after_a_while(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) > 10:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        kept(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full_after_a_while)
+    code, out, err = bnnkit("train", "mlp", *TINY)
+    monkeypatch.undo()
+    assert (code, out) == (3, "")
+    message, hint = err.splitlines()[-2:]
+    assert "no space to save it (No space left on device); the previous one is unchanged" in message
+    assert hint == "hint: free some space (df -h shows it)"
+    checkpoint.read(next(Path("runs/train/latest").glob("last.safetensors")))
 
 
 def test_nothing_but_json_on_stdout_and_nothing_on_stderr_if_quiet(bnnkit: Command) -> None:
