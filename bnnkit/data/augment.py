@@ -11,9 +11,7 @@ from bnnkit.data.counter import uniform_int
 _DRAWS = {"down": 0, "right": 1, "flip": 2}
 
 
-def random_crop_flip(
-    images: Tensor, *, pad: int = 4, mirror: bool = True, key: tuple[int, int, Tensor]
-) -> Tensor:
+def random_crop_flip(images: Tensor, *, pad: int = 4, mirror: bool = True, key: tuple[int, int, Tensor]) -> Tensor:
     """Shift each image by up to `pad` pixels, black coming in at the border, and mirror every second one.
 
     The usual CIFAR augmentation: a crop of the original size out of the image padded by `pad` on each side; without
