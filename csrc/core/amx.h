@@ -10,11 +10,14 @@ struct alignas(64) TileConfig {
     uint16_t row_bytes[16] = {};
     uint8_t rows[16] = {};
 
-    static TileConfig full() {
+    static constexpr TileConfig full() {
         TileConfig config;
         for (int tile = 0; tile < 8; ++tile) config.row_bytes[tile] = 64, config.rows[tile] = 16;
         return config;
     }
 };
+
+// A constant, because the compiler does not know that loading a configuration reads all of it, and drops stores to a local.
+inline constexpr TileConfig kFullTiles = TileConfig::full();
 
 }  // namespace bnnkit

@@ -88,16 +88,17 @@ private:
 
 // Configures the tiles for the life of one call on one thread. Constructing it again while configured is harmless.
 struct TilesConfigured {
-    TilesConfigured() {
-        const TileConfig config = TileConfig::full();
-        _tile_loadconfig(&config);
-    }
+    TilesConfigured() { _tile_loadconfig(&kFullTiles); }
     ~TilesConfigured() { _tile_release(); }
 };
+
+// The compiler's tile loads do not say that they read memory; this keeps what was stored before them before them.
+inline void finish_stores() { asm volatile("" ::: "memory"); }
 
 // Adds the products of `words` words of 32 rows x 32 columns to tiles 0..3 (rows 0-15 | 16-31 x columns 0-15 | 16-31).
 // `rows` points at the first word of 32 rows, each word `row_stride` bytes after the last; `columns` at the panel's word 0.
 inline void multiply_tiles(const unsigned char* rows, int64_t row_stride, const unsigned char* columns, int64_t words) {
+    finish_stores();
     for (int64_t word = 0; word < words; ++word, rows += row_stride, columns += 2 * kTileBytes) {
         _tile_loadd(4, rows, 64);
         _tile_loadd(6, columns, 64);
@@ -127,6 +128,7 @@ inline void store_tiles(int32_t* out, int64_t stride) {
 }
 
 inline void load_tiles(const int32_t* in, int64_t stride) {
+    finish_stores();
     const int64_t bytes = stride * static_cast<int64_t>(sizeof(int32_t));
     _tile_loadd(0, in, bytes);
     _tile_loadd(1, in + kTile, bytes);

@@ -63,8 +63,7 @@ double macs_avx2() {
 #pragma GCC push_options
 #pragma GCC target("amx-tile,amx-int8")
 double macs_amx() {
-    const TileConfig config = TileConfig::full();
-    _tile_loadconfig(&config);
+    _tile_loadconfig(&kFullTiles);
     for (int64_t step = 0; step < kSteps; ++step) {
         _tile_dpbssd(0, 4, 6);
         _tile_dpbssd(1, 4, 7);

@@ -255,6 +255,7 @@ private:
     void patch_tiles(const Room& room, const unsigned char* weights, int64_t r, float* patches) const {
         const int64_t row_bytes = padded_outputs() * 2;
         clear_tiles();
+        finish_stores();
         for (int64_t column = 0; column < column_blocks_; ++column) {
             _tile_loadd(6, weights + column * kTileBytes, 64);
             _tile_loadd(7, weights + (column_blocks_ + column) * kTileBytes, 64);
