@@ -27,6 +27,7 @@ inline void for_each_tile(const BinaryConv& conv, const BorderClasses& borders, 
     const ConvGeometry& g = conv.geometry;
     const int64_t pixels = g.batch * g.out_pixels(), out_w = g.out_width(), out_h = g.out_height();
     const int64_t row_words = conv.layout.row_words();
+    if (pixels == 0) return;  // an empty batch
     const Gatherer gatherer(g, conv.layout);
     const int64_t row_blocks = ceil_div(pixels, Engine::kRows);
     const int64_t panels = ceil_div(g.group_outputs(), Engine::kColumns);
