@@ -202,7 +202,8 @@ def adc_conv2d(
         curve: maps partial sums (float32 numbers held in float64) to converted values, differentiable.
         unit: product of the units of x_q and w_q where they are integers.
         grid: (scale, offset) when converted values are offset + scale * integer: the integers are then added, exactly,
-            and scaled once. Without it the values are added in double, where a sum that should be 0 may miss it.
+            and scaled once. Without it, or with scale 0 (a constant), the values are added in double, where a sum that
+            should be 0 may miss it.
 
     Returns:
         [N, M, H', W'] float32, differentiable in x_q, w_q and bias.
@@ -211,6 +212,8 @@ def adc_conv2d(
     x_groups = x_q.reshape(len(x_q), groups, per_group, *x_q.shape[2:])
     total: Tensor | None = None
     arrays = 0
+    if grid is not None and grid[0] == 0:
+        grid = None
     for channels, tap_rows, tap_cols in array_slices(per_group, kernel_h, kernel_w, mapping, rows, channels_per_array):
         held = torch.zeros_like(w_q[:, channels])
         held[:, :, tap_rows, tap_cols] = w_q[:, channels, tap_rows, tap_cols]

@@ -130,10 +130,10 @@ class Operands:
         """Integer units of one unit of the partial sum."""
         return self.activation.unit * self.weight_quantizer.unit
 
-    def grid(self) -> tuple[float, float] | None:
-        """Return scale and offset of the converter's levels; None for a converter of zero span, which has no grid."""
+    def grid(self) -> tuple[float, float]:
+        """Return scale and offset of the converter's levels."""
         assert self.adc is not None
-        return (self.adc.scale, self.adc.offset) if self.adc.scale else None
+        return self.adc.scale, self.adc.offset
 
     def describe(self) -> str:
         """Return the options that differ between layers, for `repr`."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bnnkit.cim import Adc, Layout
-from bnnkit.ops.pack import pack_kernels, pack_pixels
+from bnnkit.ops.pack import check_operands, pack_kernels, pack_pixels
 from bnnkit.quantizers import Quantizer
 
 Pair = tuple[int, int]
@@ -46,7 +46,8 @@ def adc_conv2d(
         does not depend on batch, threads or variant.
 
     Raises:
-        RuntimeError: for NaN, other dtypes or devices, or shapes that do not fit.
+        ValueError: when x, w and layout do not belong together.
+        RuntimeError: for NaN, other dtypes or devices.
 
     Paper: BNN-IGA, impulse gradient approximation.
 
@@ -58,6 +59,7 @@ def adc_conv2d(
     >>> adc_conv2d(x, w, a=make(1), w_quantizer=make(1), adc=Adc(1), layout=layout).item()
     256.0
     """
+    check_operands(x, w, layout, groups)
     x_bits = pack_pixels(x, a, channels_per_array=layout.channels_per_array, groups=groups)
     w_bits = pack_kernels(w, w_quantizer, layout=layout)
     unit = a.unit * w_quantizer.unit

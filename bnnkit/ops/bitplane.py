@@ -22,6 +22,7 @@ def slice_weights(w: Tensor, bits: int, cell_bit: int) -> Tensor:
         uint8 [ceil(bits / cell_bit), *w.shape].
 
     Raises:
+        ValueError: for weights that are not integers, or do not fit int32.
         RuntimeError: for values outside the range, or impossible widths.
 
     >>> import torch
@@ -32,6 +33,8 @@ def slice_weights(w: Tensor, bits: int, cell_bit: int) -> Tensor:
             [0, 1]], dtype=torch.uint8)
     """
     load()
+    if w.is_floating_point() or w.is_complex() or not torch.equal(w.to(torch.int32).to(w.dtype), w):
+        raise ValueError(f"w: {w.dtype} values are not integers of 32 bits; unsigned codes were needed")
     return torch.ops.bnnkit.slice_weights(w.to(torch.int32).contiguous(), bits, cell_bit)  # type: ignore[no-any-return]
 
 
@@ -43,6 +46,9 @@ def merge_slices(slices: Tensor, cell_bit: int) -> Tensor:
 
     Returns:
         int32 [...].
+
+    Raises:
+        RuntimeError: for another dtype, a value that does not fit its cell, or more bits than int32 holds.
 
     >>> import torch
     >>> merge_slices(slice_weights(torch.arange(5), bits=3, cell_bit=2), cell_bit=2)

@@ -62,3 +62,14 @@ def pack_kernels(w: Tensor, quantizer: Quantizer, *, layout: Layout) -> Tensor:
 def levels_of(quantizer: Quantizer) -> tuple[list[float], bool, int, bool]:
     """Return the quantizer as the pack ops take it: thresholds, strict, planes, thermometer."""
     return list(quantizer.thresholds), quantizer.strict, quantizer.planes, quantizer.thermometer
+
+
+def check_operands(x: Tensor, w: Tensor, layout: Layout, groups: int) -> None:
+    """Raise `ValueError` unless x [N, C, H, W], w [O, C / groups, kh, kw] and the layout belong together."""
+    if groups < 1 or x.shape[1] % groups:
+        raise ValueError(f"groups: must divide the channels; {groups} do not divide {x.shape[1]}")
+    if x.shape[1] != w.shape[1] * groups:
+        raise ValueError(f"x: has {x.shape[1]} channels; {w.shape[1] * groups} needed for w and {groups} groups")
+    if (layout.channels, layout.kernel_h, layout.kernel_w) != tuple(w.shape[1:]):
+        given = (layout.channels, layout.kernel_h, layout.kernel_w)
+        raise ValueError(f"layout: is for channels and kernel {given}; w has {tuple(w.shape[1:])}")

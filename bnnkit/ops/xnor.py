@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bnnkit.cim import Layout
-from bnnkit.ops.pack import pack_kernels, pack_pixels
+from bnnkit.ops.pack import check_operands, pack_kernels, pack_pixels
 from bnnkit.quantizers import Quantizer
 
 Pair = tuple[int, int]
@@ -35,7 +35,8 @@ def xnor_conv2d(
         float32 [N, O, H', W'], exact integers plus the bias. Differentiable: gradients pass through the quantizers.
 
     Raises:
-        RuntimeError: for NaN, other dtypes or devices, shapes that do not fit, or 2^24 products and more per output.
+        ValueError: when the channels of x and w do not fit.
+        RuntimeError: for NaN, other dtypes or devices, or 2^24 products and more per output.
 
     >>> import torch
     >>> from bnnkit.quantizers import make
@@ -44,6 +45,7 @@ def xnor_conv2d(
     """
     channels = w.shape[1]
     layout = Layout(channels, w.shape[2], w.shape[3], channels * w.shape[2] * w.shape[3], channels, False)
+    check_operands(x, w, layout, groups)
     x_bits = pack_pixels(x, a, channels_per_array=channels, groups=groups)
     w_bits = pack_kernels(w, w_quantizer, layout=layout)
     geometry = (x.shape[1], list(w.shape[2:]), list(stride), list(padding), list(dilation), groups)

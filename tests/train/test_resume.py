@@ -18,7 +18,7 @@ from bnnkit import checkpoint, runs
 from bnnkit.errors import InterruptedRunError, MismatchError, MissingError
 from bnnkit.nn import Backend, backend
 from bnnkit.runs import Run
-from bnnkit.train import Plan, Silent, resume, start
+from bnnkit.train import Plan, Silent, resolve, resume, start
 from bnnkit.train.interrupt import StopRequest, stop_on_signals
 from bnnkit.train.loop import fit
 from bnnkit.train.training import Training
@@ -228,31 +228,39 @@ def test_the_first_signal_is_a_request_and_the_second_an_end() -> None:
     assert signal.getsignal(signal.SIGTERM) is handler
 
 
+KILLED = {"dataset": "digits", "width": 1, "epochs": 12, "batch": 16, "limit": 200, "threads": 1}
+KILLED |= {"ao_bit": "fp", "adc_bit": "fp"}
+
+
+@pytest.fixture(scope="module")
+def never_stopped(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Fingerprint of the training that the next test kills."""
+    (outcome,) = start(resolve("mlp", KILLED), Silent(), argv=[], root=tmp_path_factory.mktemp("runs"))
+    return fingerprint(outcome.run)
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 130), (signal.SIGINT, 130)])
 def test_a_process_that_is_killed_resumes_bit_for_bit(
-    tiny: Callable[..., Plan], root: Path, number: signal.Signals, code: int
+    never_stopped: dict[str, Any], root: Path, number: signal.Signals, code: int
 ) -> None:
-    options = {"dataset": "digits", "width": 1, "epochs": 25, "batch": 16, "limit": 200, "threads": 1}
-    flags = [f"--{name}={value}" for name, value in {**options, "ao-bit": "fp", "adc-bit": "fp"}.items()]
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in KILLED.items()]
     command = [sys.executable, "-m", "bnnkit_cli.main", "train", "--runs-dir", str(root), "mlp", *flags]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stderr is not None
     for line in process.stderr:
-        if line.startswith("epoch  3/25"):
+        if line.startswith("epoch  3/12"):
             break
     process.send_signal(number)
     _, printed = process.communicate(timeout=60)
     assert process.returncode == code, printed
     run = runs.resolve("latest", root=root)
-    assert not run.finished and len(run.read_metrics()) < 25
+    assert not run.finished and len(run.read_metrics()) < 12
     if code == 130:
-        assert printed.splitlines()[-2:] == [
-            next(line for line in printed.splitlines() if line.startswith("interrupted: train mlp: stopped by")),
-            f"hint: bnnkit train --resume {run.path}",
-        ]
+        message, hint = printed.splitlines()[-2:]
+        assert message.startswith(f"interrupted: train mlp: stopped by {number.name} after ")
+        assert hint == f"hint: bnnkit train --resume {run.path}"
     (outcome,) = resume(run.path, {}, Silent(), argv=[], root=root)
-    (whole,) = start(tiny(epochs=25, batch=16), Silent(), argv=[], root=root)
-    assert fingerprint(outcome.run) == fingerprint(whole.run)
+    assert fingerprint(outcome.run) == never_stopped
 
 
 def test_training_in_pieces_by_hand(tiny: Callable[..., Plan], root: Path) -> None:

@@ -46,6 +46,10 @@ Tensor merge_slices(Tensor slices, int64_t cell_bit) {
     args.weights = static_cast<int32_t*>(out.mutable_data_ptr());
     args.slices = const_cast<uint8_t*>(data_of<uint8_t>(slices));
     args.count = out.numel();
+    uint32_t used = 0;
+    for (int64_t i = 0; i < slices.numel(); ++i) used |= args.slices[i];
+    STD_TORCH_CHECK(used >> cell_bit == 0, "slices: have values outside 0..", (1 << cell_bit) - 1,
+                    ", the range of a cell");
     args.slice_count = static_cast<int>(slices.size(0));
     args.cell_bit = static_cast<int>(cell_bit);
     args.threads = torch_threads();
