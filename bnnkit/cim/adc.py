@@ -101,7 +101,8 @@ class Adc:
         self.rows = rows
         self.sigma = float(sigma)
         self.gradient: AdcGradient = gradient
-        self.levels: Tensor = torch.tensor(curve.levels, dtype=torch.int32)
+        # On the CPU whatever the default device is: converters are shared between networks.
+        self.levels: Tensor = torch.tensor(curve.levels, dtype=torch.int32, device="cpu")
         self.scale: float = curve.scale
         self.offset: float = curve.offset
 
@@ -157,7 +158,7 @@ def make_adc(
 
 
 def _every_partial_sum(reach: int, unit: int) -> Tensor:
-    return torch.arange(-reach * unit, reach * unit + 1).float() / unit
+    return torch.arange(-reach * unit, reach * unit + 1, device="cpu").float() / unit
 
 
 def _slope(curve: Curve, ps: Tensor, rows: int, sigma: float, gradient: AdcGradient) -> Tensor:
@@ -167,7 +168,7 @@ def _slope(curve: Curve, ps: Tensor, rows: int, sigma: float, gradient: AdcGradi
 @cache
 def _integer_thresholds(curve: Curve, reach: int, unit: int) -> Tensor:
     codes = curve.code(_every_partial_sum(reach, unit))
-    first = torch.searchsorted(codes, torch.arange(1, len(curve.levels)))
+    first = torch.searchsorted(codes, torch.arange(1, len(curve.levels), device="cpu"))
     return (first - reach * unit).int()
 
 
