@@ -92,7 +92,7 @@ def bench(
         _print_plan(plan, json)
         return
     report = _run(plan)
-    payload = {**benchmarks.describe(sys.argv), "settings": _settings(plan), **report.document()}
+    payload = {**benchmarks.describe(["bnnkit", *sys.argv[1:]]), "settings": _settings(plan), **report.document()}
     if out is not None:
         _write(out, payload)
     if json:

@@ -141,14 +141,14 @@ def _start(plan: Plan, seeds: Sequence[int], runs_dir: Path) -> list[Outcome]:
     from bnnkit.train import start
 
     with _Display() as display:
-        return start(plan, display, argv=sys.argv, seeds=seeds, root=runs_dir)
+        return start(plan, display, argv=["bnnkit", *sys.argv[1:]], seeds=seeds, root=runs_dir)
 
 
 def _resume(reference: str, given: Mapping[str, Any], runs_dir: Path) -> list[Outcome]:
     from bnnkit.train import resume
 
     with _Display() as display:
-        return resume(reference, given, display, argv=sys.argv, root=runs_dir)
+        return resume(reference, given, display, argv=["bnnkit", *sys.argv[1:]], root=runs_dir)
 
 
 def _show_plan(plan: Plan, seeds: Sequence[int], json: bool) -> None:
