@@ -107,7 +107,7 @@ def check_rival(layer: nn.CimConv2d, rival: Callable[[], Tensor], x: Tensor) -> 
     same = float((off.abs() < 0.01).float().mean())
     whole = bool(((off - off.round()).abs() < 0.01).all())
     exact = (layer.ao_bit, layer.w_bit) == (1, 1)
-    compared = f"{same:.2%} of the outputs equal the packed ones"
+    compared = f"{'all' if same == 1 else format(same, '.2%')} of the outputs equal the packed ones"
     if whole and (same == 1 or not exact):
         return Check(True, compared)
     return Check(False, compared, "the others are off by" + ("" if whole else " no") + " whole converter steps")

@@ -21,7 +21,10 @@ int64_t largest_sum(const BinaryConv& conv) {
 
 SumConverter::SumConverter(const AdcArgs& args) : thresholds_(args.thresholds) {
     for (int j = 0; j < args.level_count; ++j) levels_.push_back(args.levels[j]);
-    for (size_t j = 1; j < levels_.size(); ++j) rises_.push_back(levels_[j] - levels_[j - 1]);
+    // Modulo 2^32, as everything up to the finished sum.
+    for (size_t j = 1; j < levels_.size(); ++j)
+        rises_.push_back(
+            static_cast<int32_t>(static_cast<uint32_t>(levels_[j]) - static_cast<uint32_t>(levels_[j - 1])));
     const int64_t bound = largest_sum(args.conv);
     const auto arrays = static_cast<uint32_t>(args.conv.layout.arrays());
     const bool even = std::all_of(rises_.begin(), rises_.end(), [&](int32_t rise) { return rise == rises_.front(); });

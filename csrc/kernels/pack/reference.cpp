@@ -1,12 +1,12 @@
+#include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "pack.h"
 
 namespace bnnkit {
 
 void pack_reference(const PackArgs& a) {
-    memset(a.out, 0, static_cast<size_t>(a.planes * a.plane_words()) * sizeof(uint64_t));
+    std::fill_n(a.out, a.planes * a.plane_words(), uint64_t{0});
     const int64_t per_group = a.group_channels();
     for (int64_t image = 0; image < a.batch; ++image) {
         for (int64_t pixel = 0; pixel < a.pixels; ++pixel) {
