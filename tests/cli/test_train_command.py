@@ -269,7 +269,7 @@ def test_a_full_disk_while_saving_is_an_environment_error(bnnkit: Command, monke
     message, hint = err.splitlines()[-2:]
     assert "no space to save it (No space left on device); the previous one is unchanged" in message
     assert hint == "hint: free some space (df -h shows it)"
-    checkpoint.read(next(Path("runs/train/latest").glob("last.safetensors")))
+    checkpoint.read(next(Path("runs/train").glob("mlp*/last.safetensors")))
 
 
 def test_nothing_but_json_on_stdout_and_nothing_on_stderr_if_quiet(bnnkit: Command) -> None:
