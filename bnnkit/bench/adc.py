@@ -78,5 +78,6 @@ BENCHES.register("adc")(
         every_variant=True,
         cases=cases,
         notes=NOTES,
+        keeps_memory=True,
     )
 )

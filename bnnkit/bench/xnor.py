@@ -81,5 +81,6 @@ BENCHES.register("xnor")(
         every_variant=True,
         cases=cases,
         notes=NOTES,
+        keeps_memory=True,
     )
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import time
 from collections.abc import Callable
 
@@ -90,6 +91,13 @@ def test_a_busy_machine_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "process_time", lambda: time.perf_counter() / 4)
     text = "the machine was busy: single threads had a core for 25% of the time; measure again, or with --clock cpu"
     assert text in tiny("bitplane").notes[-1]
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library has no mallopt")
+def test_page_faults_are_kept_out_of_the_times_of_kernels_alone() -> None:
+    text = "freed memory stays with the process"
+    assert any(text in note for note in tiny("bitplane").notes)
+    assert not any(text in note for note in tiny("conv").notes)
 
 
 def test_threads_and_variants_are_put_back() -> None:

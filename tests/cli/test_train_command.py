@@ -257,14 +257,15 @@ def test_a_dataset_that_cannot_be_had_names_the_command_that_fixes_it(
 def test_a_full_disk_while_saving_is_an_environment_error(bnnkit: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = os.fsync
 
-    def full_after_a_checkpoint(descriptor: int) -> None:
-        if any(Path("runs/train").glob("*/last.safetensors")):
+    def full_at_the_second_checkpoint(descriptor: int) -> None:
+        saved = Path("runs/train").glob("*/last.safetensors")
+        if any(path.with_name(f".{path.name}.partial").exists() for path in saved):
             raise OSError(errno.ENOSPC, "No space left on device")
         kept(descriptor)
 
-    monkeypatch.setattr(os, "fsync", full_after_a_checkpoint)
+    monkeypatch.setattr(os, "fsync", full_at_the_second_checkpoint)
     code, out, err = bnnkit("train", "mlp", *TINY)
-    monkeypatch.undo()
+    monkeypatch.setattr(os, "fsync", kept)
     assert (code, out) == (3, "")
     message, hint = err.splitlines()[-2:]
     assert "no space to save it (No space left on device); the previous one is unchanged" in message
