@@ -24,8 +24,10 @@ def pytest_report_header() -> str:
 
 
 @pytest.fixture(autouse=True)
-def _restore_threads_and_variant() -> Iterator[None]:
+def _one_thread_unless_a_test_says_otherwise() -> Iterator[None]:
+    # The references issue thousands of tiny parallel regions, whose spinning barriers cost minutes on a busy machine.
     threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
     ops.force_variant(None)

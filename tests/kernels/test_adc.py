@@ -27,7 +27,7 @@ def _assert_exact(problem: Problem) -> Tensor:
     return expected
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(problem=problems())
 def test_equals_the_reference_exactly(problem: Problem) -> None:
     _assert_exact(problem)
@@ -41,7 +41,7 @@ def test_two_threads_change_nothing(problem: Problem) -> None:
         assert torch.equal(problem.packed(), expected), name
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(problem=problems())
 def test_rows_do_not_depend_on_the_batch(problem: Problem) -> None:
     together = problem.packed()
@@ -49,7 +49,7 @@ def test_rows_do_not_depend_on_the_batch(problem: Problem) -> None:
         assert torch.equal(replace(problem, x=problem.x[i : i + 1]).packed(), together[i : i + 1])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(problem=problems())
 def test_memory_format_does_not_matter(problem: Problem) -> None:
     expected = problem.packed()

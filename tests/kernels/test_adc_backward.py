@@ -31,13 +31,13 @@ def _assert_gradients(problem: Problem) -> None:
             assert torch.allclose(g, e, rtol=1e-4, atol=tolerance), f"{name}: gradient of {which}"
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(problem=problems(work=50_000))
 def test_straight_through_values(problem: Problem) -> None:
     _assert_gradients(problem)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(problem=problems(gradient="iga", work=50_000))
 def test_impulses_on_the_values(problem: Problem) -> None:
     _assert_gradients(problem)
