@@ -29,25 +29,38 @@ inline __m512i expand(const uint64_t* words, int64_t plane_stride, int planes, b
     return _mm512_maskz_mov_epi8(_cvtu64_mask64(valid), sum);
 }
 
-// Rows of a block as bytes [row / 32][word][32 rows][64]: along the words, what 32 rows need lies contiguous, which the
-// processor's prefetcher needs to keep the tiles fed.
+// Rows of a block as bytes [run][row / 32][word of the run][32 rows][64], where a run is as many words as are multiplied
+// before the next 32 rows have their turn: what the tiles read then lies in the order of reading, which keeps them fed
+// from the second cache.
 constexpr int64_t kBandRows = 2 * kTile;
 constexpr int64_t kBandWordBytes = 2 * kTileBytes;
 
 template <int64_t kRows>
-inline void expand_rows(const BinaryConv& conv, const BorderClasses& borders, const RowBlock& rows,
-                        unsigned char* out) {
-    const int64_t words = conv.layout.row_words();
-    for (int64_t r = 0; r < ceil_div(rows.count, kBandRows) * kBandRows; ++r) {
-        const bool used = r < rows.count;
-        const uint64_t* valid = used ? borders.mask(rows.border_class[r]) : nullptr;
-        unsigned char* to = out + r / kBandRows * words * kBandWordBytes + r % kBandRows * 64;
-        for (int64_t word = 0; word < words; ++word, to += kBandWordBytes)
-            _mm512_store_si512(to, used ? expand(rows.words + r * words + word, kRows * words, conv.x_planes,
-                                                 conv.x_thermometer, valid[word])
-                                        : _mm512_setzero_si512());
+struct RowBands {
+    static constexpr int64_t kBands = kRows / kBandRows;
+    int64_t words, run_words;
+
+    int64_t run_bytes() const { return kBands * run_words * kBandWordBytes; }
+    int64_t bytes() const { return ceil_div(words, run_words) * run_bytes(); }
+    int64_t band(int64_t run, int64_t index) const { return run * run_bytes() + index * run_words * kBandWordBytes; }
+
+    void expand_all(const BinaryConv& conv, const BorderClasses& borders, const RowBlock& rows,
+                    unsigned char* out) const {
+        for (int64_t first = 0; first < rows.count; first += kBandRows) {
+            const int64_t used = rows.count - first < kBandRows ? rows.count - first : kBandRows;
+            const uint64_t* valid[kBandRows];
+            for (int64_t r = 0; r < used; ++r) valid[r] = borders.mask(rows.border_class[first + r]);
+            for (int64_t word = 0; word < words; ++word) {
+                unsigned char* to = out + band(word / run_words, first / kBandRows) + word % run_words * kBandWordBytes;
+                const uint64_t* from = rows.words + first * words + word;
+                for (int64_t r = 0; r < used; ++r)
+                    _mm512_store_si512(to + r * 64, expand(from + r * words, kRows * words, conv.x_planes,
+                                                           conv.x_thermometer, valid[r][word]));
+                for (int64_t r = used; r < kBandRows; ++r) _mm512_store_si512(to + r * 64, _mm512_setzero_si512());
+            }
+        }
     }
-}
+};
 
 // Weights as tiles [group][panel][word][2][16 quads of values][16 columns][4].
 class TilePanels {

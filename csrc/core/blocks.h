@@ -72,40 +72,8 @@ inline void for_each_tile(const BinaryConv& conv, const BorderClasses& borders, 
                       left < Engine::kColumns ? left : Engine::kColumns);
             }
         }
+        finish_streams();  // of `write`
     });
-}
-
-typedef int32_t Ints16 __attribute__((vector_size(64)));
-typedef float Floats16 __attribute__((vector_size(64)));
-
-// Stores finish(sums of 16 pixels or 1, output) of a tile into y[image][output][pixel]; where an image has one pixel only,
-// outputs are what lies contiguous. `Finish` takes (int32_t, output) and (Ints16, output).
-template <int kColumns, class Finish>
-inline void write_nchw(const ConvGeometry& g, const int32_t* tile, int64_t first_pixel, int64_t pixels,
-                       int64_t first_output, int64_t outputs, float* y, const Finish& finish) {
-    const int64_t out_pixels = g.out_pixels();
-    if (out_pixels == 1) {
-        for (int64_t r = 0; r < pixels; ++r)
-            for (int64_t o = 0; o < outputs; ++o)
-                y[(first_pixel + r) * g.out_channels + first_output + o] =
-                    finish(tile[r * kColumns + o], first_output + o);
-        return;
-    }
-    for (int64_t r = 0; r < pixels;) {
-        const int64_t image = (first_pixel + r) / out_pixels, pixel = (first_pixel + r) % out_pixels;
-        const int64_t run = pixels - r < out_pixels - pixel ? pixels - r : out_pixels - pixel;
-        float* out = y + (image * g.out_channels + first_output) * out_pixels + pixel;
-        int64_t i = 0;
-        for (; i + kTransposed <= run && kTransposed > 1; i += kTransposed)
-            for (int64_t o = 0; o < outputs; o += kTransposed)
-                write_transposed<kColumns>(tile + (r + i) * kColumns + o, out + o * out_pixels + i, out_pixels,
-                                           outputs - o < kTransposed ? outputs - o : kTransposed, first_output + o,
-                                           finish);
-        for (int64_t o = 0; o < outputs; ++o)
-            for (int64_t j = i; j < run; ++j)
-                out[o * out_pixels + j] = finish(tile[(r + j) * kColumns + o], first_output + o);
-        r += run;
-    }
 }
 
 }  // namespace

@@ -28,6 +28,7 @@ struct Scratch {  // 64-byte aligned memory
 };
 
 typedef uint64_t Words8 __attribute__((vector_size(64), aligned(8)));
+typedef uint64_t Counts8 __attribute__((vector_size(64)));
 
 // Gathers one group of one plane at a time. Padded taps read a pixel of zeros.
 class Gatherer {
@@ -36,11 +37,14 @@ public:
         : g_(geometry),
           layout_(layout),
           zeros_((layout.pixel_words() + 8) * static_cast<int64_t>(sizeof(uint64_t))),
-          tap_pixels_(geometry.taps() * static_cast<int64_t>(sizeof(int64_t))) {
+          tap_pixels_(geometry.taps() * static_cast<int64_t>(sizeof(int64_t))),
+          moves_((geometry.taps() + layout.array_words()) * static_cast<int64_t>(sizeof(Move))),
+          word_moves_((layout.array_words() + 1) * static_cast<int64_t>(sizeof(int64_t))) {
         memset(zeros_.data, 0, static_cast<size_t>(layout.pixel_words() + 8) * sizeof(uint64_t));
         for (int64_t tap = 0; tap < g_.taps(); ++tap)
             reinterpret_cast<int64_t*>(tap_pixels_.data)[tap] =
                 tap / g_.kernel_w * g_.dilation_h * g_.width + tap % g_.kernel_w * g_.dilation_w;
+        if (chunks_in_lanes()) list_moves();
     }
 
     // Pixels from the first tap to each, where all taps are inside.
@@ -66,10 +70,23 @@ public:
         const int64_t out_w = g_.out_width(), out_h = g_.out_height();
         int64_t ox = first_pixel % out_w, oy = first_pixel / out_w % out_h, image = first_pixel / out_w / out_h;
         const uint64_t* taps[kMaxTaps];
-        for (int64_t r = 0; r < count; ++r) {
-            point_taps(plane + image * g_.height * g_.width * stride, stride, oy * g_.stride_h - g_.pad_h,
-                       ox * g_.stride_w - g_.pad_w, taps);
-            gather_row(rows + r * row_words, taps, last);
+        int64_t move_words[2 * kMaxTaps];
+        for (int64_t i = 0; i < move_count(); ++i) move_words[i] = tap_pixels()[moves()[i].tap] * stride;
+        const int64_t reach = tap_pixels()[layout_.taps - 1] * stride + layout_.pixel_words() + 7;
+        for (int64_t r = 0; r < count; ++r, rows += row_words) {
+            const int64_t y0 = oy * g_.stride_h - g_.pad_h, x0 = ox * g_.stride_w - g_.pad_w;
+            const uint64_t* pixels = plane + image * g_.height * g_.width * stride;
+            const uint64_t* first = pixels + (y0 * g_.width + x0) * stride;
+            if (chunks_in_lanes() && inside(y0, x0) && first + reach <= last) {
+                gather_lanes(rows, [&](int64_t i, int64_t chunk) { return load8(first + move_words[i] + chunk); });
+            } else {
+                point_taps(pixels, stride, y0, x0, taps);
+                if (chunks_in_lanes())
+                    gather_lanes(rows,
+                                 [&](int64_t i, int64_t chunk) { return load8(taps[moves()[i].tap] + chunk, last); });
+                else
+                    gather_words(rows, taps);
+            }
             if (++ox == out_w) {
                 ox = 0;
                 if (++oy == out_h) oy = 0, ++image;
@@ -93,67 +110,90 @@ private:
         }
     }
 
-    void gather_row(uint64_t* row, const uint64_t* const* taps, const uint64_t* last) const {
+    void gather_words(uint64_t* row, const uint64_t* const* taps) const {
         const int64_t slot = layout_.slot_words(), words = layout_.array_words(), pixel = layout_.pixel_words();
         if (layout_.tap) {
             for (int64_t tap = 0; tap < layout_.taps; ++tap)
                 memcpy(row + tap * pixel, taps[tap], static_cast<size_t>(pixel) * sizeof(uint64_t));
-        } else if (slot == 1) {
-            for (int64_t chunk = 0; chunk < layout_.chunks(); chunk += 8) gather_lanes(row, taps, chunk, last);
-        } else {
-            memset(row, 0, static_cast<size_t>(layout_.row_words()) * sizeof(uint64_t));
-            for (int64_t tap = 0; tap < layout_.taps; ++tap)
-                for (int64_t chunk = 0; chunk < layout_.chunks(); ++chunk)
-                    deposit(row + chunk * words, words, taps[tap] + chunk * slot, slot,
-                            tap * layout_.channels_per_array);
+            return;
         }
+        memset(row, 0, static_cast<size_t>(layout_.row_words()) * sizeof(uint64_t));
+        for (int64_t tap = 0; tap < layout_.taps; ++tap)
+            for (int64_t chunk = 0; chunk < layout_.chunks(); ++chunk)
+                deposit(row + chunk * words, words, taps[tap] + chunk * slot, slot, tap * layout_.channels_per_array);
     }
 
-    // Mapping "channel", chunks of at most 64 channels: eight arrays at a time, one per lane. Reading eight words where
-    // fewer belong to the pixel meets the next pixel's, which are dropped, but must not pass the end of the plane.
-    void gather_lanes(uint64_t* row, const uint64_t* const* taps, int64_t chunk, const uint64_t* last) const {
-        const int64_t words = layout_.array_words();
-        uint64_t* out = row + chunk * words;
-        if (words == 1) {
-            const Words8 sum = lanes_of(taps, chunk, last, 0);
-            memcpy(out, &sum, sizeof sum);
-        } else if (words == 2) {
-            const Words8 low = lanes_of(taps, chunk, last, 0), high = lanes_of(taps, chunk, last, 1);
-            const Words8 first = __builtin_shuffle(low, high, Words8{0, 8, 1, 9, 2, 10, 3, 11});
-            const Words8 second = __builtin_shuffle(low, high, Words8{4, 12, 5, 13, 6, 14, 7, 15});
-            memcpy(out, &first, sizeof first);
-            memcpy(out + 8, &second, sizeof second);
-        } else {
-            const int64_t lanes = layout_.chunks() - chunk < 8 ? layout_.chunks() - chunk : 8;
-            for (int64_t word = 0; word < words; ++word) {
-                const Words8 sum = lanes_of(taps, chunk, last, word);
-                for (int64_t i = 0; i < lanes; ++i) out[i * words + word] = sum[i];
+    // Mapping "channel" with chunks of at most 64 channels: eight arrays at a time, one per lane, each word of theirs made
+    // by moves. Reading eight words where fewer belong to the pixel meets the next pixel's, which are dropped.
+    bool chunks_in_lanes() const { return !layout_.tap && layout_.slot_words() == 1; }
+
+    struct
+        Move {  // a tap's bits to their place in a word: upwards, but downwards for a tap that began in the word before
+        Counts8 shift;
+        int64_t tap;
+        bool down;  // only a word's first
+    };
+
+    const Move* moves() const { return reinterpret_cast<const Move*>(moves_.data); }
+    const int64_t* word_moves() const {
+        return reinterpret_cast<const int64_t*>(word_moves_.data);
+    }  // first of each word
+    int64_t move_count() const { return chunks_in_lanes() ? word_moves()[layout_.array_words()] : 0; }
+
+    void list_moves() {
+        const int64_t per = layout_.channels_per_array;
+        Move* move = reinterpret_cast<Move*>(moves_.data);
+        int64_t* first = reinterpret_cast<int64_t*>(word_moves_.data);
+        for (int64_t word = 0; word < layout_.array_words(); ++word) {
+            const int64_t first_bit = word * kWordBits;
+            first[word] = move - moves();
+            for (int64_t tap = first_bit / per; tap < layout_.taps && tap * per < first_bit + kWordBits; ++tap) {
+                const int64_t up = tap * per - first_bit;
+                *move++ = {Counts8{} + static_cast<uint64_t>(up < 0 ? -up : up), tap, up < 0};
+            }
+        }
+        first[layout_.array_words()] = move - moves();
+    }
+
+    // load(move, chunk) reads eight chunks from `chunk` on under the tap of a move. Lanes past the last array hold whatever.
+    template <class Load>
+    void gather_lanes(uint64_t* row, const Load& load) const {
+        const int64_t words = layout_.array_words(), chunks = layout_.chunks();
+        for (int64_t chunk = 0; chunk < chunks; chunk += 8) {
+            uint64_t* out = row + chunk * words;
+            const auto word_of = [&](int64_t word) {
+                int64_t i = word_moves()[word];
+                const int64_t end = word_moves()[word + 1];
+                Counts8 sum = load(i, chunk);
+                sum = moves()[i].down ? sum >> moves()[i].shift : sum << moves()[i].shift;
+                for (++i; i < end; ++i) sum |= load(i, chunk) << moves()[i].shift;
+                return sum;
+            };
+            if (words == 1) {
+                store8(out, word_of(0));
+            } else if (words == 2) {
+                const Counts8 low = word_of(0), high = word_of(1);
+                store8(out, __builtin_shuffle(low, high, Counts8{0, 8, 1, 9, 2, 10, 3, 11}));
+                store8(out + 8, __builtin_shuffle(low, high, Counts8{4, 12, 5, 13, 6, 14, 7, 15}));
+            } else {
+                const int64_t lanes = chunks - chunk < 8 ? chunks - chunk : 8;
+                for (int64_t word = 0; word < words; ++word) {
+                    const Counts8 sum = word_of(word);
+                    for (int64_t i = 0; i < lanes; ++i) out[i * words + word] = sum[i];
+                }
             }
         }
     }
 
-    // One word of eight arrays; lanes past the last array hold whatever.
-    Words8 lanes_of(const uint64_t* const* taps, int64_t chunk, const uint64_t* last, int64_t word) const {
-        const int64_t per = layout_.channels_per_array, first_bit = word * kWordBits;
-        int64_t tap = first_bit / per, shift = tap * per - first_bit;
-        Words8 sum = {};
-        if (shift < 0) {  // the tap that straddles the word's beginning
-            sum = eight_words(taps[tap] + chunk, last) >> static_cast<uint64_t>(-shift);
-            ++tap, shift += per;
-        }
-        for (; tap < layout_.taps && shift < kWordBits; ++tap, shift += per)
-            sum |= eight_words(taps[tap] + chunk, last) << static_cast<uint64_t>(shift);
-        return sum;
-    }
+    static Counts8 load8(const uint64_t* from) { return *reinterpret_cast<const Words8*>(from); }
+    static void store8(uint64_t* to, Counts8 value) { *reinterpret_cast<Words8*>(to) = value; }
 
-    Words8 eight_words(const uint64_t* from, const uint64_t* last) const {
-        Words8 value = {};
+    // Not past the end of the plane; the pixel of zeros is long enough.
+    Counts8 load8(const uint64_t* from, const uint64_t* last) const {
         const uint64_t* zeros = reinterpret_cast<const uint64_t*>(zeros_.data);
-        const bool zero = from >= zeros && from < zeros + layout_.pixel_words();
-        if (__builtin_expect(from + 7 <= last || zero, 1))
-            memcpy(&value, from, sizeof value);
-        else
-            for (int64_t i = 0; from + i <= last; ++i) value[i] = from[i];
+        if (from + 7 <= last || (from >= zeros && from < zeros + layout_.pixel_words())) return load8(from);
+        Counts8 value = {};
+        for (int64_t i = 0; from + i <= last; ++i) value[i] = from[i];
         return value;
     }
 
@@ -169,7 +209,7 @@ private:
 
     const ConvGeometry& g_;
     const ArrayLayout& layout_;
-    Scratch zeros_, tap_pixels_;
+    Scratch zeros_, tap_pixels_, moves_, word_moves_;
 };
 
 }  // namespace

@@ -4,11 +4,23 @@
 namespace bnnkit {
 namespace {
 
+typedef int32_t Ints16 __attribute__((vector_size(64)));
+typedef float Floats16 __attribute__((vector_size(64)));
+
+// Past the caches; `to` is the beginning of a cache line. Threads may meet once their streams are finished.
+inline void stream_line(float* to, const Floats16& values) {
+    const float* from = reinterpret_cast<const float*>(&values);
+    _mm256_stream_ps(to, _mm256_load_ps(from));
+    _mm256_stream_ps(to + 8, _mm256_load_ps(from + 8));
+}
+inline void finish_streams() { _mm_sfence(); }
+
 struct Lanes {
     using Vector = __m256i;
     static constexpr int kLanes = 4;
     static Vector zero() { return _mm256_setzero_si256(); }
     static Vector load(const uint64_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+    static void store(uint64_t* p, Vector v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v); }
     static Vector broadcast(uint64_t v) { return _mm256_set1_epi64x(static_cast<long long>(v)); }
     static Vector add(Vector a, Vector b) { return _mm256_add_epi64(a, b); }
     static Vector sub(Vector a, Vector b) { return _mm256_sub_epi64(a, b); }
@@ -33,11 +45,9 @@ struct Lanes {
     }
 };
 
-typedef int32_t Ints16 __attribute__((vector_size(64)));
 constexpr int64_t kTransposed = 1;  // tiles are written value by value
 
-template <int kColumns, class Finish>
-inline void write_transposed(const int32_t*, float*, int64_t, int64_t, int64_t, const Finish&) {}
+inline void transpose(Ints16 (&)[kTransposed]) {}
 
 }  // namespace
 }  // namespace bnnkit

@@ -7,12 +7,18 @@ namespace bnnkit {
 namespace {
 
 typedef int32_t Ints16 __attribute__((vector_size(64)));
+typedef float Floats16 __attribute__((vector_size(64)));
+
+// Past the caches; `to` is the beginning of a cache line. Threads may meet once their streams are finished.
+inline void stream_line(float* to, Floats16 values) { _mm512_stream_ps(to, (__m512)values); }
+inline void finish_streams() { _mm_sfence(); }
 
 struct Lanes {
     using Vector = __m512i;
     static constexpr int kLanes = 8;
     static Vector zero() { return _mm512_setzero_si512(); }
     static Vector load(const uint64_t* p) { return _mm512_loadu_si512(p); }
+    static void store(uint64_t* p, Vector v) { _mm512_storeu_si512(p, v); }
     static Vector broadcast(uint64_t v) { return _mm512_set1_epi64(static_cast<long long>(v)); }
     static Vector add(Vector a, Vector b) { return _mm512_add_epi64(a, b); }
     static Vector sub(Vector a, Vector b) { return _mm512_sub_epi64(a, b); }
@@ -21,8 +27,8 @@ struct Lanes {
     static Vector differing(Vector a, Vector b, Vector mask) {
         return _mm512_popcnt_epi64(_mm512_ternarylogic_epi64(a, b, mask, 0x28));  // (a ^ b) & mask
     }
-    // 32-bit results suffice: sums of levels fit int32.
-    static Vector multiply_low32(Vector a, Vector b) { return _mm512_mullo_epi64(a, b); }
+    // Signed product of the low halves; sums of levels fit int32.
+    static Vector multiply_low32(Vector a, Vector b) { return _mm512_mul_epi32(a, b); }
     static void store_int32(int32_t* p, Vector v) {
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi64_epi32(v));
     }
@@ -30,15 +36,7 @@ struct Lanes {
 
 constexpr int64_t kTransposed = 16;  // pixels per step when a tile is written with pixels contiguous
 
-template <int kColumns, class Finish>
-inline void write_transposed(const int32_t* tile, float* out, int64_t stride, int64_t outputs, int64_t first_output,
-                             const Finish& finish) {
-    __m512i values[16];
-    for (int r = 0; r < 16; ++r) values[r] = _mm512_loadu_si512(tile + r * kColumns);
-    transpose16(values);
-    for (int64_t o = 0; o < outputs; ++o)
-        _mm512_storeu_ps(out + o * stride, (__m512)finish((Ints16)values[o], first_output + o));
-}
+inline void transpose(Ints16 (&values)[kTransposed]) { transpose16(reinterpret_cast<__m512i(&)[16]>(values)); }
 
 }  // namespace
 }  // namespace bnnkit

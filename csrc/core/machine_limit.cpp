@@ -14,51 +14,53 @@
 namespace bnnkit {
 namespace {
 
-constexpr int kSums = 12;  // independent chains, enough to cover the latency of count + add
 constexpr int64_t kSteps = 100000;
 
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512vpopcntdq")
-double macs_avx512() {
-    __m512i sums[kSums], w[6];
-    for (auto& sum : sums) sum = _mm512_setzero_si512();
-    for (int i = 0; i < 6; ++i) w[i] = _mm512_set1_epi64(0x9E3779B97F4A7C15 * (i + 1));
-    __m512i x = _mm512_set1_epi64(0x0123456789ABCDEF);
-    for (int64_t step = 0; step < kSteps; ++step) {
-#pragma GCC unroll 12
-        for (int i = 0; i < kSums; ++i) {
-            sums[i] = _mm512_add_epi64(sums[i], _mm512_popcnt_epi64(_mm512_xor_si512(x, w[i % 6])));
-            asm volatile("" : "+v"(sums[i]));  // keep every operation
-        }
-        asm volatile("" : "+v"(x));
-    }
-    return 512.0 * kSums * kSteps;
-}
-#pragma GCC pop_options
+// In assembly, because a compiler asked to keep every operation also keeps the sums in memory. Eight independent chains
+// cover the latency of count and addition.
+#define BNNKIT_LOOP(steps, body) "1:\n" body "dec " steps "\njnz 1b\n"
 
-#pragma GCC push_options
-#pragma GCC target("avx2")
-double macs_avx2() {
-    constexpr int kChains = 8;
-    const __m256i nibble = _mm256_set1_epi8(15), zero = _mm256_setzero_si256();
-    const __m256i ones = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4,  //
-                                          0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
-    __m256i sums[kChains], x = _mm256_set1_epi64x(0x0123456789ABCDEF), w = _mm256_set1_epi64x(0x1E3779B97F4A7C15);
-    for (auto& sum : sums) sum = zero;
-    for (int64_t step = 0; step < kSteps; ++step) {
-#pragma GCC unroll 8
-        for (int i = 0; i < kChains; ++i) {
-            asm volatile("" : "+x"(x));  // every chain computes its own word
-            const __m256i v = _mm256_xor_si256(x, w);
-            const __m256i low = _mm256_shuffle_epi8(ones, _mm256_and_si256(v, nibble));
-            const __m256i high = _mm256_shuffle_epi8(ones, _mm256_and_si256(_mm256_srli_epi16(v, 4), nibble));
-            sums[i] = _mm256_add_epi64(sums[i], _mm256_sad_epu8(_mm256_add_epi8(low, high), zero));
-            asm volatile("" : "+x"(sums[i]));
-        }
-    }
-    return 256.0 * kChains * kSteps;
+double macs_avx512() {
+    int64_t steps = kSteps;
+#define BNNKIT_STEP(word, sum)             \
+    "vpxorq %%zmm16, %%zmm17, %%zmm" #word \
+    "\n"                                   \
+    "vpopcntq %%zmm" #word ", %%zmm" #word \
+    "\n"                                   \
+    "vpaddq %%zmm" #word ", %%zmm" #sum ", %%zmm" #sum "\n"
+    asm volatile(BNNKIT_LOOP("%0", BNNKIT_STEP(0, 8) BNNKIT_STEP(1, 9) BNNKIT_STEP(2, 10) BNNKIT_STEP(3, 11)
+                                       BNNKIT_STEP(4, 12) BNNKIT_STEP(5, 13) BNNKIT_STEP(6, 14) BNNKIT_STEP(7, 15))
+                 : "+r"(steps)
+                 :
+                 : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
+                   "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+#undef BNNKIT_STEP
+    return 512.0 * 8 * kSteps;
 }
-#pragma GCC pop_options
+
+// Counts nibbles with two table lookups and sums bytes, as Lanes::count of lanes_avx2.h does.
+double macs_avx2() {
+    int64_t steps = kSteps;
+#define BNNKIT_STEP(sum)                \
+    "vpxor %%ymm13, %%ymm14, %%ymm0\n"  \
+    "vpsrlw $4, %%ymm0, %%ymm1\n"       \
+    "vpand %%ymm15, %%ymm0, %%ymm0\n"   \
+    "vpand %%ymm15, %%ymm1, %%ymm1\n"   \
+    "vpshufb %%ymm0, %%ymm12, %%ymm0\n" \
+    "vpshufb %%ymm1, %%ymm12, %%ymm1\n" \
+    "vpaddb %%ymm0, %%ymm1, %%ymm0\n"   \
+    "vpsadbw %%ymm15, %%ymm0, %%ymm0\n" \
+    "vpaddq %%ymm0, %%ymm" #sum ", %%ymm" #sum "\n"
+    asm volatile(BNNKIT_LOOP("%0", BNNKIT_STEP(2) BNNKIT_STEP(3) BNNKIT_STEP(4) BNNKIT_STEP(5) BNNKIT_STEP(6)
+                                       BNNKIT_STEP(7) BNNKIT_STEP(8) BNNKIT_STEP(9))
+                 : "+r"(steps)
+                 :
+                 : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm12",
+                   "xmm13", "xmm14", "xmm15");
+#undef BNNKIT_STEP
+    return 256.0 * 8 * kSteps;
+}
+#undef BNNKIT_LOOP
 
 #pragma GCC push_options
 #pragma GCC target("amx-tile,amx-int8")

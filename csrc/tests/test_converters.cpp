@@ -70,15 +70,31 @@ void check_counts(const DenseConv& dense, const Table& table, int shift, bool ha
     }
 }
 
-// What the tile kernel adds to its 32-bit accumulator for a partial sum.
+// What the tile kernel adds to its accumulator for a partial sum.
 uint32_t accumulated(const SumConverter& converter, int64_t ps) {
     switch (converter.method()) {
-        case SumConverter::Method::single: return ps >= converter.thresholds()[0];
-        case SumConverter::Method::round:
+        case SumConverter::Method::single8:
+            CHECK(converter.thresholds()[0] >= -127 && converter.thresholds()[0] <= 127);
+            return std::clamp<int64_t>(ps, -128, 127) >= converter.thresholds()[0];
+        case SumConverter::Method::single16:
+            CHECK(converter.thresholds()[0] >= -32767 && converter.thresholds()[0] <= 32767);
+            return std::clamp<int64_t>(ps, -32768, 32767) >= converter.thresholds()[0];
+        case SumConverter::Method::round16: {
+            const int64_t shifted = ps + converter.shift16();
+            CHECK(ps == static_cast<int16_t>(ps) && shifted == static_cast<int16_t>(shifted));
+            const int64_t code = (shifted * converter.factor16() + (1 << 14)) >> 15;
+            CHECK(code >= 0 && code <= 255);
+            return static_cast<uint32_t>(code);
+        }
+        case SumConverter::Method::lookup16: {
+            uint32_t level = 0;
+            for (int t = 0; t < converter.lookup_tables(); ++t)
+                level |= uint32_t{converter.lookup_table(t)[std::clamp<int64_t>(ps + 128, 0, 255)]} << (8 * t);
+            return level;
+        }
+        case SumConverter::Method::round32:
             return std::bit_cast<uint32_t>(std::fma(static_cast<float>(ps), converter.factor(), converter.shift()));
-        case SumConverter::Method::lookup:
-            return static_cast<uint32_t>(converter.levels()[converter.codes()[std::clamp<int64_t>(ps + 128, 0, 255)]]);
-        case SumConverter::Method::compare: {
+        case SumConverter::Method::compare32: {
             uint32_t sum = 0;
             for (int t = 0; t < converter.threshold_count(); ++t)
                 sum += ps >= converter.thresholds()[t] ? static_cast<uint32_t>(converter.rises()[t]) : 0;

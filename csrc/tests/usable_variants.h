@@ -9,7 +9,13 @@
 template <class Args>
 std::vector<bnnkit::Variant<Args>> usable_of(std::initializer_list<bnnkit::Variant<Args>> variants) {
     std::vector<bnnkit::Variant<Args>> usable;
-    for (const auto& variant : variants)
+    for (const auto& variant : variants) {
+#if defined(BNNKIT_EMULATED_TILES)
+        // The program's own copy of the tile kernel needs the vectors around the tiles only.
+        if (variant.isa == bnnkit::Isa::amx && bnnkit::usable(bnnkit::Isa::avx512)) usable.push_back(variant);
+#else
         if (bnnkit::usable(variant.isa)) usable.push_back(variant);
+#endif
+    }
     return usable;
 }

@@ -1,5 +1,5 @@
 // adc on int8 tiles: an array of 128 rows is two tile products deep; its 32 x 32 partial sums leave the tiles through a small
-// buffer that stays in the nearest cache, are converted 16 at a time and added to the block's level sums. The processor
+// buffer that stays in the nearest cache, are converted 64 at a time and added to the block's level sums. The processor
 // overlaps the conversion of one buffer with the tile products of the next.
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -23,58 +23,144 @@ namespace {
 
 using Method = SumConverter::Method;
 
-constexpr int64_t kSide = 2 * kTile;  // rows and columns of one buffer of partial sums
-
-inline __m512i* vectors(int32_t* p) { return reinterpret_cast<__m512i*>(p); }
-
-// Adds the levels of a buffer of partial sums to `sums`, both int32 [kSide][kSide].
+// How one method turns partial sums into a contribution and keeps the sums of those, 64 values at a time: four vectors
+// of neighbouring values. Narrow sums keep the order that the pack instructions give; `widen` undoes it.
 template <Method kMethod>
-inline void convert(const SumConverter& converter, const int32_t* partial, int32_t* sums) {
-    constexpr int64_t kVectors = kSide * kSide / 16;
-    const __m512i* ps = reinterpret_cast<const __m512i*>(partial);
-    __m512i* sum = vectors(sums);
-    if constexpr (kMethod == Method::single) {
-        const __m512i threshold = _mm512_set1_epi32(converter.thresholds()[0]), one = _mm512_set1_epi32(1);
-        for (int64_t i = 0; i < kVectors; ++i)
-            sum[i] = _mm512_mask_add_epi32(sum[i], _mm512_cmpge_epi32_mask(ps[i], threshold), sum[i], one);
-    } else if constexpr (kMethod == Method::round) {
-        const __m512 factor = _mm512_set1_ps(converter.factor()), shift = _mm512_set1_ps(converter.shift());
-        for (int64_t i = 0; i < kVectors; ++i) {
+struct Sums;
+
+inline __m512i low_bytes(__m512i v) { return _mm512_and_si512(v, _mm512_set1_epi16(0xFF)); }
+
+// 16-bit sums of 64 values, unsigned.
+inline void widen16(__m512i low, __m512i high, __m512i* out) {
+    const __m512i zero = _mm512_setzero_si512();
+    out[0] = _mm512_unpacklo_epi16(low, zero), out[1] = _mm512_unpackhi_epi16(low, zero);
+    out[2] = _mm512_unpacklo_epi16(high, zero), out[3] = _mm512_unpackhi_epi16(high, zero);
+}
+
+template <>
+struct Sums<Method::single8> {
+    static constexpr int kVectors = 1;
+    __m512i threshold, one = _mm512_set1_epi8(1);
+
+    explicit Sums(const SumConverter& c) : threshold(_mm512_set1_epi8(static_cast<char>(c.thresholds()[0]))) {}
+    void add(const __m512i* ps, __m512i* sums) const {
+        const __m512i bytes = _mm512_packs_epi16(_mm512_packs_epi32(ps[0], ps[1]), _mm512_packs_epi32(ps[2], ps[3]));
+        *sums = _mm512_mask_add_epi8(*sums, _mm512_cmpge_epi8_mask(bytes, threshold), *sums, one);
+    }
+    static void widen(const __m512i* sums, __m512i* out) {
+        const __m512i zero = _mm512_setzero_si512();
+        widen16(_mm512_unpacklo_epi8(*sums, zero), _mm512_unpackhi_epi8(*sums, zero), out);
+    }
+};
+
+template <>
+struct Sums<Method::single16> {
+    static constexpr int kVectors = 2;
+    __m512i threshold, one = _mm512_set1_epi16(1);
+
+    explicit Sums(const SumConverter& c) : threshold(_mm512_set1_epi16(static_cast<short>(c.thresholds()[0]))) {}
+    void add(const __m512i* ps, __m512i* sums) const {
+        for (int i = 0; i < 2; ++i) {
+            const __m512i words = _mm512_packs_epi32(ps[2 * i], ps[2 * i + 1]);
+            sums[i] = _mm512_mask_add_epi16(sums[i], _mm512_cmpge_epi16_mask(words, threshold), sums[i], one);
+        }
+    }
+    static void widen(const __m512i* sums, __m512i* out) { widen16(sums[0], sums[1], out); }
+};
+
+template <>
+struct Sums<Method::round16> {
+    static constexpr int kVectors = 2;
+    __m512i shift, factor;
+
+    explicit Sums(const SumConverter& c)
+        : shift(_mm512_set1_epi16(c.shift16())), factor(_mm512_set1_epi16(c.factor16())) {}
+    void add(const __m512i* ps, __m512i* sums) const {
+        for (int i = 0; i < 2; ++i) {
+            const __m512i words = _mm512_add_epi16(_mm512_packs_epi32(ps[2 * i], ps[2 * i + 1]), shift);
+            sums[i] = _mm512_add_epi16(sums[i], _mm512_mulhrs_epi16(words, factor));
+        }
+    }
+    static void widen(const __m512i* sums, __m512i* out) { widen16(sums[0], sums[1], out); }
+};
+
+template <>
+struct Sums<Method::lookup16> {
+    static constexpr int kVectors = 4;  // even and odd bytes of the first table, then of the second
+    int tables;
+    __m512i quarters[2][4];
+
+    explicit Sums(const SumConverter& c) : tables(c.lookup_tables()) {
+        for (int t = 0; t < tables; ++t)
+            for (int i = 0; i < 4; ++i) quarters[t][i] = _mm512_loadu_si512(c.lookup_table(t) + 64 * i);
+    }
+    void add(const __m512i* ps, __m512i* sums) const {
+        const __m512i reach = _mm512_set1_epi16(SumConverter::kLookupReach);
+        const __m512i index = _mm512_packus_epi16(_mm512_add_epi16(_mm512_packs_epi32(ps[0], ps[1]), reach),
+                                                  _mm512_add_epi16(_mm512_packs_epi32(ps[2], ps[3]), reach));
+        const __mmask64 above = _mm512_movepi8_mask(index);
+        for (int t = 0; t < tables; ++t) {
+            const __m512i(&table)[4] = quarters[t];
+            const __m512i bytes = _mm512_mask_mov_epi8(_mm512_permutex2var_epi8(table[0], index, table[1]), above,
+                                                       _mm512_permutex2var_epi8(table[2], index, table[3]));
+            sums[2 * t] = _mm512_add_epi16(sums[2 * t], low_bytes(bytes));
+            sums[2 * t + 1] = _mm512_add_epi16(sums[2 * t + 1], _mm512_srli_epi16(bytes, 8));
+        }
+    }
+    void widen(const __m512i* sums, __m512i* out) const {
+        for (int t = 0; t < tables; ++t) {
+            // Bytes 2i and 2i + 1 of the index stand beside each other in one 128-bit lane, as values of one vector.
+            const __m512i even = sums[2 * t], odd = sums[2 * t + 1];
+            __m512i wide[4];
+            widen16(_mm512_unpacklo_epi16(even, odd), _mm512_unpackhi_epi16(even, odd), wide);
+            for (int i = 0; i < 4; ++i)
+                out[i] = t == 0 ? wide[i] : _mm512_add_epi32(out[i], _mm512_slli_epi32(wide[i], 8));
+        }
+    }
+};
+
+template <>
+struct Sums<Method::round32> {
+    static constexpr int kVectors = 4;
+    __m512 factor, shift;
+
+    explicit Sums(const SumConverter& c) : factor(_mm512_set1_ps(c.factor())), shift(_mm512_set1_ps(c.shift())) {}
+    void add(const __m512i* ps, __m512i* sums) const {
+        for (int i = 0; i < 4; ++i) {
             const __m512 code = _mm512_fmadd_ps(_mm512_cvtepi32_ps(ps[i]), factor, shift);
-            sum[i] = _mm512_add_epi32(sum[i], _mm512_castps_si512(code));
+            sums[i] = _mm512_add_epi32(sums[i], _mm512_castps_si512(code));
         }
-    } else if constexpr (kMethod == Method::lookup) {
-        const __m512i reach = _mm512_set1_epi16(128), levels = _mm512_loadu_si512(converter.levels());
-        const uint8_t* table = converter.codes();
-        const __m512i t0 = _mm512_loadu_si512(table), t1 = _mm512_loadu_si512(table + 64);
-        const __m512i t2 = _mm512_loadu_si512(table + 128), t3 = _mm512_loadu_si512(table + 192);
-        for (int64_t i = 0; i < kVectors; i += 4) {
-            // Four vectors become the four bytes of each 32-bit lane, in their own lane order.
-            const __m512i low = _mm512_packs_epi32(ps[i], ps[i + 1]), high = _mm512_packs_epi32(ps[i + 2], ps[i + 3]);
-            const __m512i index = _mm512_packus_epi16(_mm512_add_epi16(low, reach), _mm512_add_epi16(high, reach));
-            const __m512i below = _mm512_permutex2var_epi8(t0, index, t1),
-                          above = _mm512_permutex2var_epi8(t2, index, t3);
-            const __m512i codes = _mm512_mask_mov_epi8(below, _mm512_movepi8_mask(index), above);
-            // Byte 4q + b of a 128-bit lane holds element b of that lane of vector q: spread each vector's bytes out again.
-            const __m512i spread = _mm512_set_epi8(-1, -1, -1, 3, -1, -1, -1, 2, -1, -1, -1, 1, -1, -1, -1, 0,  //
-                                                   -1, -1, -1, 3, -1, -1, -1, 2, -1, -1, -1, 1, -1, -1, -1, 0,  //
-                                                   -1, -1, -1, 3, -1, -1, -1, 2, -1, -1, -1, 1, -1, -1, -1, 0,  //
-                                                   -1, -1, -1, 3, -1, -1, -1, 2, -1, -1, -1, 1, -1, -1, -1, 0);
-            for (int q = 0; q < 4; ++q) {
-                const __m512i step = _mm512_set1_epi32(0x04040404 * q & 0x0F0F0F0F);
-                const __m512i code = _mm512_shuffle_epi8(codes, _mm512_add_epi8(spread, step));
-                sum[i + q] = _mm512_add_epi32(sum[i + q], _mm512_permutexvar_epi32(code, levels));
-            }
-        }
-    } else {
+    }
+    static void widen(const __m512i* sums, __m512i* out) {
+        for (int i = 0; i < 4; ++i) out[i] = sums[i];
+    }
+};
+
+template <>
+struct Sums<Method::compare32> {
+    static constexpr int kVectors = 4;
+    const SumConverter& converter;
+
+    explicit Sums(const SumConverter& c) : converter(c) {}
+    void add(const __m512i* ps, __m512i* sums) const {
+        __m512i sum[4] = {sums[0], sums[1], sums[2], sums[3]};
         for (int t = 0; t < converter.threshold_count(); ++t) {
             const __m512i threshold = _mm512_set1_epi32(converter.thresholds()[t]);
             const __m512i rise = _mm512_set1_epi32(converter.rises()[t]);
-            for (int64_t i = 0; i < kVectors; ++i)
+            for (int i = 0; i < 4; ++i)
                 sum[i] = _mm512_mask_add_epi32(sum[i], _mm512_cmpge_epi32_mask(ps[i], threshold), sum[i], rise);
         }
+        for (int i = 0; i < 4; ++i) sums[i] = sum[i];
     }
-}
+    static void widen(const __m512i* sums, __m512i* out) {
+        for (int i = 0; i < 4; ++i) out[i] = sums[i];
+    }
+};
+
+constexpr int64_t kSide = 2 * kTile;                  // rows and columns of one buffer of partial sums
+constexpr int64_t kQuads = kSide * kSide / (4 * 16);  // steps of 64 values in it
+
+inline __m512i* vectors(int32_t* p) { return reinterpret_cast<__m512i*>(p); }
 
 class TileAdc {
 public:
@@ -83,52 +169,70 @@ public:
 
     TileAdc(const BinaryConv& conv, const BorderClasses& borders, const TilePanels& panels,
             const SumConverter& converter)
-        : conv_(conv), borders_(borders), panels_(panels), converter_(converter) {}
+        : conv_(conv),
+          borders_(borders),
+          panels_(panels),
+          converter_(converter),
+          bands_{conv.layout.row_words(), conv.layout.array_words()} {}
 
-    int64_t scratch_bytes() const { return conv_.layout.row_words() * kRows * 64; }
+    int64_t scratch_bytes() const { return bands_.bytes(); }
     void prepare(const RowBlock& rows, unsigned char* scratch) const {
-        expand_rows<kRows>(conv_, borders_, rows, scratch);
+        bands_.expand_all(conv_, borders_, rows, scratch);
     }
 
     void tile(const RowBlock& rows, const unsigned char* scratch, int64_t group, int64_t panel, int32_t* out) const {
+        const unsigned char* columns = panels_.panel(group, panel);
         switch (converter_.method()) {
-            case Method::single: return sums<Method::single>(rows, scratch, group, panel, out);
-            case Method::round: return sums<Method::round>(rows, scratch, group, panel, out);
-            case Method::lookup: return sums<Method::lookup>(rows, scratch, group, panel, out);
-            case Method::compare: return sums<Method::compare>(rows, scratch, group, panel, out);
+            case Method::single8: return sums<Method::single8>(rows, scratch, columns, out);
+            case Method::single16: return sums<Method::single16>(rows, scratch, columns, out);
+            case Method::round16: return sums<Method::round16>(rows, scratch, columns, out);
+            case Method::lookup16: return sums<Method::lookup16>(rows, scratch, columns, out);
+            case Method::round32: return sums<Method::round32>(rows, scratch, columns, out);
+            case Method::compare32: return sums<Method::compare32>(rows, scratch, columns, out);
         }
     }
 
 private:
     template <Method kMethod>
-    void sums(const RowBlock& rows, const unsigned char* scratch, int64_t group, int64_t panel, int32_t* out) const {
+    void sums(const RowBlock& rows, const unsigned char* scratch, const unsigned char* columns, int32_t* out) const {
+        using Level = Sums<kMethod>;
+        constexpr int64_t kBandVectors = kQuads * Level::kVectors;
         const TilesConfigured tiles;
-        const int64_t words = conv_.layout.array_words(), arrays = conv_.layout.arrays(),
-                      row_words = conv_.layout.row_words();
-        const unsigned char* columns = panels_.panel(group, panel);
-        const int64_t used = ceil_div(rows.count, kSide) * kSide;
-        alignas(64) int32_t partial[2][kSide * kSide];
-        memset(out, 0, static_cast<size_t>(used * kColumns) * sizeof(int32_t));
-        int buffer = 0;
-        for (int64_t array = 0; array < arrays;
-             ++array, scratch += words * kBandWordBytes, columns += words * 2 * kTileBytes) {
-            for (int64_t r = 0; r < used; r += kSide, buffer ^= 1) {
-                clear_tiles();
-                multiply_tiles(scratch + r / kBandRows * row_words * kBandWordBytes, kBandWordBytes, columns, words);
-                store_tiles(partial[buffer], kSide);
-                convert<kMethod>(converter_, partial[buffer], out + r * kColumns);
-            }
-        }
+        const Level level(converter_);
+        const int64_t words = bands_.run_words, arrays = conv_.layout.arrays(), used = ceil_div(rows.count, kSide);
         const __m512i gain = _mm512_set1_epi32(static_cast<int>(converter_.gain()));
         const __m512i correction = _mm512_set1_epi32(static_cast<int>(converter_.correction()));
-        for (__m512i *v = vectors(out), *end = v + used * kColumns / 16; v < end; ++v)
-            *v = _mm512_add_epi32(_mm512_mullo_epi32(*v, gain), correction);
+        alignas(64) int32_t partial[2][kSide * kSide];
+        __m512i sums[kRows / kSide * kBandVectors];
+        int buffer = 0;
+        for (int64_t first = 0; first < arrays; first += SumConverter::kNarrowArrays) {
+            memset(sums, 0, static_cast<size_t>(used * kBandVectors) * sizeof(__m512i));
+            const int64_t last =
+                arrays - first < SumConverter::kNarrowArrays ? arrays : first + SumConverter::kNarrowArrays;
+            for (int64_t array = first; array < last; ++array, columns += words * 2 * kTileBytes) {
+                for (int64_t band = 0; band < used; ++band, buffer ^= 1) {
+                    clear_tiles();
+                    multiply_tiles(scratch + bands_.band(array, band), kBandWordBytes, columns, words);
+                    store_tiles(partial[buffer], kSide);
+                    for (int64_t quad = 0; quad < kQuads; ++quad)
+                        level.add(vectors(partial[buffer]) + 4 * quad,
+                                  sums + band * kBandVectors + quad * Level::kVectors);
+                }
+            }
+            for (int64_t quad = 0; quad < used * kQuads; ++quad) {
+                __m512i wide[4], *to = vectors(out) + 4 * quad;
+                level.widen(sums + quad * Level::kVectors, wide);
+                for (int i = 0; i < 4; ++i)
+                    to[i] = _mm512_add_epi32(_mm512_mullo_epi32(wide[i], gain), first == 0 ? correction : to[i]);
+            }
+        }
     }
 
     const BinaryConv& conv_;
     const BorderClasses& borders_;
     const TilePanels& panels_;
     const SumConverter& converter_;
+    RowBands<kRows> bands_;
 };
 
 static_assert(TileAdc::kColumns == kSide, "a block's sums are walked like a buffer's");

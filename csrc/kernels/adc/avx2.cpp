@@ -13,6 +13,7 @@
 #include "../../core/lanes_avx2.h"
 
 #include "../../core/blocks.h"
+#include "../../core/border_table.h"
 #include "write.h"
 
 namespace bnnkit {

@@ -3,13 +3,14 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <limits>
 
 namespace bnnkit {
 namespace {
 
 constexpr float kBias = 12582912.0f;  // 1.5 * 2^23: floats near it are spaced by 1
-constexpr int64_t kLookupReach = 128;
-constexpr size_t kLookupLevels = 16;
+constexpr int64_t kOne16 = 1 << 15;   // 1 in the factors of round16
+constexpr int64_t kMostSteps = 255;   // a code that narrow sums can hold
 
 // Largest magnitude a partial sum can have: every row of the fullest array at the largest product.
 int64_t largest_sum(const BinaryConv& conv) {
@@ -19,54 +20,90 @@ int64_t largest_sum(const BinaryConv& conv) {
 
 }  // namespace
 
-SumConverter::SumConverter(const AdcArgs& args) : thresholds_(args.thresholds) {
-    for (int j = 0; j < args.level_count; ++j) levels_.push_back(args.levels[j]);
+SumConverter::SumConverter(const AdcArgs& args)
+    : thresholds_(args.thresholds), levels_(args.levels, args.levels + args.level_count) {
     // Modulo 2^32, as everything up to the finished sum.
     for (size_t j = 1; j < levels_.size(); ++j)
         rises_.push_back(
             static_cast<int32_t>(static_cast<uint32_t>(levels_[j]) - static_cast<uint32_t>(levels_[j - 1])));
     const int64_t bound = largest_sum(args.conv);
+    const int32_t* end = thresholds_ + threshold_count();
+    first_ = static_cast<int>(std::upper_bound(thresholds_, end, -bound) - thresholds_);
+    last_ = static_cast<int>(std::upper_bound(thresholds_, end, bound) - thresholds_);
     const auto arrays = static_cast<uint32_t>(args.conv.layout.arrays());
-    const bool even = std::all_of(rises_.begin(), rises_.end(), [&](int32_t rise) { return rise == rises_.front(); });
+    const bool even = !rises_.empty() &&
+                      std::all_of(rises_.begin(), rises_.end(), [&](int32_t rise) { return rise == rises_.front(); });
     correction_ = arrays * static_cast<uint32_t>(levels_.front());
-    if (rises_.size() == 1) {
-        method_ = Method::single;  // the kernel counts how often the one threshold is reached
-        gain_ = static_cast<uint32_t>(rises_.front());
-    } else if (!rises_.empty() && even && fit_round(bound)) {
-        method_ = Method::round;
-        gain_ = static_cast<uint32_t>(rises_.front());
-        correction_ -= gain_ * arrays * std::bit_cast<uint32_t>(kBias);
+    if (even) gain_ = static_cast<uint32_t>(rises_.front());
+    if (fit_single(std::numeric_limits<int8_t>::max())) {
+        method_ = Method::single8;
+    } else if (fit_single(std::numeric_limits<int16_t>::max())) {
+        method_ = Method::single16;
+    } else if (even && fit_round16(bound)) {
+        method_ = Method::round16;
+        correction_ += gain_ * arrays * static_cast<uint32_t>(first_);
     } else if (fit_lookup(bound)) {
-        method_ = Method::lookup;
-        correction_ = 0;
+        method_ = Method::lookup16;
+        gain_ = 1;
+        correction_ = arrays * static_cast<uint32_t>(*std::min_element(levels_.begin(), levels_.end()));
+    } else if (even && fit_round32(bound)) {
+        method_ = Method::round32;
+        correction_ -= gain_ * arrays * std::bit_cast<uint32_t>(kBias);
     } else {
-        method_ = Method::compare;
+        method_ = Method::compare32;
+        gain_ = 1;
     }
-    levels_.resize(std::max(kLookupLevels, levels_.size()), levels_.back());
+}
+
+bool SumConverter::fit_single(int64_t reach) const {
+    return threshold_count() == 1 && thresholds_[0] >= -reach && thresholds_[0] <= reach;
+}
+
+// For each shift near the middle of a step the thresholds bound the factor on both sides.
+bool SumConverter::fit_round16(int64_t bound) {
+    constexpr int64_t kLargest = std::numeric_limits<int16_t>::max();
+    const int64_t steps = last_ - first_;
+    if (steps < 2 || steps > kMostSteps || bound > kLargest) return false;
+    const int64_t width = (thresholds_[last_ - 1] - thresholds_[first_]) / (steps - 1);
+    for (int64_t shift = width / 2 - thresholds_[first_] - 2; shift <= width / 2 - thresholds_[first_] + 2; ++shift) {
+        if (bound + shift > kLargest || shift - bound < -kLargest) continue;
+        int64_t lowest = 1, highest = kLargest;  // of the factor
+        for (int64_t code = 1; code <= steps; ++code) {
+            const int64_t at = thresholds_[first_ + code - 1] + shift, needed = code * kOne16 - kOne16 / 2;
+            if (at > 0) lowest = std::max(lowest, ceil_div(needed, at));
+            if (at > 1) highest = std::min(highest, ceil_div(needed, at - 1) - 1);
+        }
+        if (lowest > highest) continue;
+        const auto code = [&](int64_t ps) { return ((ps + shift) * lowest + kOne16 / 2) >> 15; };
+        bool exact = code(-bound) == 0 && code(bound) == steps;
+        for (int64_t j = 1; j <= steps && exact; ++j)
+            exact = code(thresholds_[first_ + j - 1]) == j && code(thresholds_[first_ + j - 1] - 1) == j - 1;
+        if (!exact) continue;
+        shift16_ = static_cast<int16_t>(shift);
+        factor16_ = static_cast<int16_t>(lowest);
+        return true;
+    }
+    return false;
 }
 
 // Codes must step exactly at the thresholds that sums within +-bound can reach, and nowhere else.
-bool SumConverter::fit_round(int64_t bound) {
-    if (bound >= 1 << 22) return false;
-    const int32_t* all_end = thresholds_ + threshold_count();
-    const int first = static_cast<int>(std::upper_bound(thresholds_, all_end, -bound) - thresholds_);
-    const int last = static_cast<int>(std::upper_bound(thresholds_, all_end, bound) - thresholds_);
-    if (last - first < 2) return false;
-    const double span = thresholds_[last - 1] - thresholds_[first];
+bool SumConverter::fit_round32(int64_t bound) {
+    if (bound >= 1 << 22 || last_ - first_ < 2) return false;
+    const double span = thresholds_[last_ - 1] - thresholds_[first_];
     const auto code = [&](int64_t ps) { return std::fma(static_cast<float>(ps), factor_, shift_) - kBias; };
     for (int step = -20; step <= 20; ++step) {
         if (span + step * 0.05 <= 0) continue;
-        const double factor = (last - 1 - first) / (span + step * 0.05);
+        const double factor = (last_ - 1 - first_) / (span + step * 0.05);
         double lowest = -1e30, highest = 1e30;  // of the shift
-        for (int j = first; j < last; ++j) {
+        for (int j = first_; j < last_; ++j) {
             lowest = std::max(lowest, j + 0.5 - factor * thresholds_[j]);
             highest = std::min(highest, j + 0.5 - factor * (thresholds_[j] - 1));
         }
         if (lowest >= highest) continue;
         factor_ = static_cast<float>(factor);
         shift_ = static_cast<float>((lowest + highest) / 2) + kBias;
-        bool exact = code(-bound) == static_cast<float>(first) && code(bound) == static_cast<float>(last);
-        for (int j = first; j < last && exact; ++j)
+        bool exact = code(-bound) == static_cast<float>(first_) && code(bound) == static_cast<float>(last_);
+        for (int j = first_; j < last_ && exact; ++j)
             exact =
                 code(thresholds_[j]) == static_cast<float>(j + 1) && code(thresholds_[j] - 1) == static_cast<float>(j);
         if (exact) return true;
@@ -76,11 +113,15 @@ bool SumConverter::fit_round(int64_t bound) {
 
 // Sums are clipped to 0..255 above -128: that may merge +127 and +128, which must then read the same.
 bool SumConverter::fit_lookup(int64_t bound) {
-    if (bound > kLookupReach || levels_.size() > kLookupLevels) return false;
-    for (int64_t ps = -kLookupReach; ps < kLookupReach; ++ps)
-        codes_.push_back(
-            static_cast<uint8_t>(std::upper_bound(thresholds_, thresholds_ + rises_.size(), ps) - thresholds_));
-    return std::find(thresholds_, thresholds_ + rises_.size(), kLookupReach) == thresholds_ + rises_.size();
+    const auto [low, high] = std::minmax_element(levels_.begin(), levels_.end());
+    const int64_t span = int64_t{*high} - *low;
+    const int32_t* end = thresholds_ + threshold_count();
+    if (bound > kLookupReach || span > 0xFFFF || std::find(thresholds_, end, kLookupReach) != end) return false;
+    for (int byte = 0; byte < (span > 0xFF ? 2 : 1); ++byte)
+        for (int64_t ps = -kLookupReach; ps < kLookupReach; ++ps)
+            tables_.push_back(static_cast<uint8_t>(
+                (levels_[std::upper_bound(thresholds_, end, ps) - thresholds_] - *low) >> (8 * byte)));
+    return true;
 }
 
 }  // namespace bnnkit

@@ -1,6 +1,7 @@
-// From sums of levels to floats. Included inside an instruction-set region after blocks.h.
+// From sums of levels to floats. Included inside an instruction-set region after lanes_*.h.
 #pragma once
 
+#include "../../core/write_nchw.h"
 #include "adc.h"
 
 namespace bnnkit {
@@ -21,6 +22,11 @@ struct FinishInDouble {
         const Doubles16 value = scale * __builtin_convertvector(sum, Doubles16) + base;
         return __builtin_convertvector(bias ? value + static_cast<double>(bias[output]) : value, Floats16);
     }
+    Floats16 neighbours(Ints16 sum, int64_t output) const {
+        const Doubles16 value = scale * __builtin_convertvector(sum, Doubles16) + base;
+        if (!bias) return __builtin_convertvector(value, Floats16);
+        return __builtin_convertvector(value + __builtin_convertvector(floats_at(bias + output), Doubles16), Floats16);
+    }
 };
 
 // The same numbers in float, where scale * sum is exact in it and the offset is 0. Then the bias is the only rounding: if its
@@ -36,6 +42,10 @@ struct FinishInFloat {
     Floats16 operator()(Ints16 sum, int64_t output) const {
         const Floats16 value = scale * __builtin_convertvector(sum, Floats16);
         return bias ? value + bias[output] : value;
+    }
+    Floats16 neighbours(Ints16 sum, int64_t output) const {
+        const Floats16 value = scale * __builtin_convertvector(sum, Floats16);
+        return bias ? value + floats_at(bias + output) : value;
     }
 };
 
@@ -55,15 +65,16 @@ inline bool exact_in_float(const AdcArgs& args) {
 template <int kColumns>
 struct LevelWriter {
     const AdcArgs& args;
+    Output output{args.y, args.conv.geometry};
     bool in_float = exact_in_float(args);
 
-    void operator()(const int32_t* tile, int64_t pixel, int64_t pixels, int64_t output, int64_t outputs) const {
+    void operator()(const int32_t* tile, int64_t pixel, int64_t pixels, int64_t first_output, int64_t outputs) const {
         const double base = args.offset * static_cast<double>(args.conv.layout.arrays());
         if (in_float)
-            write_nchw<kColumns>(args.conv.geometry, tile, pixel, pixels, output, outputs, args.y,
+            write_nchw<kColumns>(args.conv.geometry, tile, pixel, pixels, first_output, outputs, output,
                                  FinishInFloat{static_cast<float>(args.scale), args.bias});
         else
-            write_nchw<kColumns>(args.conv.geometry, tile, pixel, pixels, output, outputs, args.y,
+            write_nchw<kColumns>(args.conv.geometry, tile, pixel, pixels, first_output, outputs, output,
                                  FinishInDouble{args.scale, base, args.bias});
     }
 };

@@ -24,28 +24,27 @@ class TileXnor {
 public:
     static constexpr int64_t kRows = 128;
     static constexpr int64_t kColumns = TilePanels::kColumns;
+    static constexpr int64_t kRun = 12;  // words whose weights stay in the nearest cache while all rows pass over them
 
     TileXnor(const BinaryConv& conv, const BorderClasses& borders, const TilePanels& panels)
-        : conv_(conv), words_(conv.layout.row_words()), borders_(borders), panels_(panels) {}
+        : conv_(conv), borders_(borders), panels_(panels), bands_{conv.layout.row_words(), kRun} {}
 
-    int64_t scratch_bytes() const { return words_ * kRows * 64; }
+    int64_t scratch_bytes() const { return bands_.bytes(); }
     void prepare(const RowBlock& rows, unsigned char* scratch) const {
-        expand_rows<kRows>(conv_, borders_, rows, scratch);
+        bands_.expand_all(conv_, borders_, rows, scratch);
     }
 
-    // Words are taken in runs whose weights stay in the nearest cache while all rows of the block pass over them.
     void tile(const RowBlock& rows, const unsigned char* scratch, int64_t group, int64_t panel, int32_t* out) const {
-        constexpr int64_t kRun = 12;
         const TilesConfigured tiles;
         const unsigned char* columns = panels_.panel(group, panel);
-        for (int64_t word = 0; word < words_; word += kRun) {
-            const int64_t run = words_ - word < kRun ? words_ - word : kRun;
-            for (int64_t r = 0; r < rows.count; r += 2 * kTile) {
+        for (int64_t word = 0; word < bands_.words; word += kRun) {
+            const int64_t run = bands_.words - word < kRun ? bands_.words - word : kRun;
+            for (int64_t r = 0; r < rows.count; r += kBandRows) {
                 if (word == 0)
                     clear_tiles();
                 else
                     load_tiles(out + r * kColumns, kColumns);
-                multiply_tiles(scratch + (r / kBandRows * words_ + word) * kBandWordBytes, kBandWordBytes,
+                multiply_tiles(scratch + bands_.band(word / kRun, r / kBandRows), kBandWordBytes,
                                columns + word * 2 * kTileBytes, run);
                 store_tiles(out + r * kColumns, kColumns);
             }
@@ -54,9 +53,9 @@ public:
 
 private:
     const BinaryConv& conv_;
-    int64_t words_;
     const BorderClasses& borders_;
     const TilePanels& panels_;
+    RowBands<kRows> bands_;
 };
 
 }  // namespace
@@ -65,10 +64,7 @@ void xnor_amx(const XnorArgs& args) {
     const BorderClasses borders(args.conv.geometry, args.conv.layout);
     const TilePanels panels(args.conv);
     const TileXnor engine(args.conv, borders, panels);
-    for_each_tile(args.conv, borders, engine,
-                  [&](const int32_t* tile, int64_t pixel, int64_t pixels, int64_t output, int64_t outputs) {
-                      write_sums<TileXnor::kColumns>(args, tile, pixel, pixels, output, outputs);
-                  });
+    for_each_tile(args.conv, borders, engine, SumWriter<TileXnor::kColumns>{args});
 }
 
 }  // namespace bnnkit

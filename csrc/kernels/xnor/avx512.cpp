@@ -14,6 +14,7 @@
 #include "../../core/lanes_avx512.h"
 
 #include "../../core/blocks.h"
+#include "../../core/border_table.h"
 #include "write.h"
 
 namespace bnnkit {

@@ -16,85 +16,73 @@ public:
     XnorEngine(const BinaryConv& conv, const BorderClasses& borders, const Panels& panels)
         : words_(conv.layout.row_words()),
           outputs_(conv.geometry.group_outputs()),
-          borders_(borders),
-          panels_(panels) {}
+          panels_(panels),
+          starts_(conv, borders, panels, 1, 2, [&](int32_t border, int64_t) { return borders.valid_rows(border); }) {}
 
     int64_t scratch_bytes() const { return 0; }
     void prepare(const RowBlock&, unsigned char*) const {}
 
     void tile(const RowBlock& rows, const unsigned char*, int64_t group, int64_t panel, int32_t* out) const {
-        const uint64_t* weights = panels_.panel(group, panel);
         const int64_t columns = outputs_ - panel * kColumns;
         switch (columns >= kColumns ? kVectors : static_cast<int>(ceil_div(columns, Lanes::kLanes))) {
-            case 1: return columns_of<1>(rows, weights, out);
-            case 2: return columns_of<2>(rows, weights, out);
-            case 3: return columns_of<3>(rows, weights, out);
-            default: return columns_of<4>(rows, weights, out);
+            case 1: return rows_of<1>(rows, group, panel, out);
+            case 2: return rows_of<2>(rows, group, panel, out);
+            case 3: return rows_of<3>(rows, group, panel, out);
+            default: return rows_of<4>(rows, group, panel, out);
         }
     }
 
 private:
     template <int NV>
-    void columns_of(const RowBlock& rows, const uint64_t* weights, int32_t* out) const {
+    void rows_of(const RowBlock& rows, int64_t group, int64_t panel, int32_t* out) const {
         int r = 0;
-        for (; r + kTileRows <= rows.count; r += kTileRows) rows_of<kTileRows, NV>(rows, r, weights, out);
-        for (; r < rows.count; ++r) rows_of<1, NV>(rows, r, weights, out);
+        for (; r + kTileRows <= rows.count; r += kTileRows) sums<kTileRows, NV>(rows, r, group, panel, out);
+        for (; r < rows.count; ++r) sums<1, NV>(rows, r, group, panel, out);
     }
 
     template <int MR, int NV>
-    void rows_of(const RowBlock& rows, int r, const uint64_t* weights, int32_t* out) const {
-        bool border = false;
-        for (int i = 0; i < MR; ++i) border |= rows.border_class[r + i] != 0;
-        if (border)
-            sums<MR, NV, true>(rows, r, weights, out);
-        else
-            sums<MR, NV, false>(rows, r, weights, out);
-    }
-
-    template <int MR, int NV, bool kMasked>
-    void sums(const RowBlock& rows, int r, const uint64_t* weights, int32_t* out) const {
+    void sums(const RowBlock& rows, int r, int64_t group, int64_t panel, int32_t* out) const {
         using V = Lanes::Vector;
-        const uint64_t *x[MR], *mask[MR];
+        const uint64_t* x[MR];
+        const uint64_t* weights = panels_.panel(group, panel);
         V sum[MR][NV];
+#pragma GCC unroll 4
         for (int i = 0; i < MR; ++i) {
             x[i] = rows.words + (r + i) * words_;
-            mask[i] = borders_.mask(rows.border_class[r + i]);
+#pragma GCC unroll 4
             for (int j = 0; j < NV; ++j) sum[i][j] = Lanes::zero();
         }
         for (int64_t word = 0; word < words_; ++word, weights += kColumns) {
             V w[NV];
+#pragma GCC unroll 4
             for (int j = 0; j < NV; ++j) w[j] = Lanes::load(weights + j * Lanes::kLanes);
+#pragma GCC unroll 4
             for (int i = 0; i < MR; ++i) {
                 const V a = Lanes::broadcast(x[i][word]);
-                if constexpr (kMasked) {
-                    const V m = Lanes::broadcast(mask[i][word]);
-                    for (int j = 0; j < NV; ++j) sum[i][j] = Lanes::add(sum[i][j], Lanes::differing(a, w[j], m));
-                } else {
-                    for (int j = 0; j < NV; ++j) sum[i][j] = Lanes::add(sum[i][j], Lanes::differing(a, w[j]));
-                }
+#pragma GCC unroll 4
+                for (int j = 0; j < NV; ++j) sum[i][j] = Lanes::add(sum[i][j], Lanes::differing(a, w[j]));
             }
         }
+#pragma GCC unroll 4
         for (int i = 0; i < MR; ++i) {
-            const V valid = Lanes::broadcast(static_cast<uint64_t>(borders_.valid_rows(rows.border_class[r + i])));
+            const uint64_t* start = starts_.of(rows.border_class[r + i], group, panel);
+#pragma GCC unroll 4
             for (int j = 0; j < NV; ++j)
                 Lanes::store_int32(out + (r + i) * kColumns + j * Lanes::kLanes,
-                                   Lanes::sub(valid, Lanes::shift_left(sum[i][j], 1)));
+                                   Lanes::sub(Lanes::load(start + j * Lanes::kLanes), Lanes::shift_left(sum[i][j], 1)));
         }
     }
 
     int64_t words_, outputs_;
-    const BorderClasses& borders_;
     const Panels& panels_;
+    BorderTable starts_;
 };
 
 inline void xnor_by_counting(const XnorArgs& args) {
     const BorderClasses borders(args.conv.geometry, args.conv.layout);
     const Panels panels(args.conv, XnorEngine::kColumns);
     const XnorEngine engine(args.conv, borders, panels);
-    for_each_tile(args.conv, borders, engine,
-                  [&](const int32_t* tile, int64_t pixel, int64_t pixels, int64_t output, int64_t outputs) {
-                      write_sums<XnorEngine::kColumns>(args, tile, pixel, pixels, output, outputs);
-                  });
+    for_each_tile(args.conv, borders, engine, SumWriter<XnorEngine::kColumns>{args});
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
-// From integer sums to floats. Included inside an instruction-set region after blocks.h.
+// From integer sums to floats. Included inside an instruction-set region after lanes_*.h.
 #pragma once
 
+#include "../../core/write_nchw.h"
 #include "xnor.h"
 
 namespace bnnkit {
@@ -16,14 +17,23 @@ struct FinishSum {
         const Floats16 value = __builtin_convertvector(sum, Floats16);
         return bias ? value + bias[output] : value;
     }
+    Floats16 neighbours(Ints16 sum, int64_t output) const {
+        const Floats16 value = __builtin_convertvector(sum, Floats16);
+        return bias ? value + floats_at(bias + output) : value;
+    }
 };
 
+// Writes tiles of sums as they are finished.
 template <int kColumns>
-inline void write_sums(const XnorArgs& args, const int32_t* tile, int64_t first_pixel, int64_t pixels,
-                       int64_t first_output, int64_t outputs) {
-    write_nchw<kColumns>(args.conv.geometry, tile, first_pixel, pixels, first_output, outputs, args.y,
-                         FinishSum{args.bias});
-}
+struct SumWriter {
+    const XnorArgs& args;
+    Output output{args.y, args.conv.geometry};
+
+    void operator()(const int32_t* tile, int64_t pixel, int64_t pixels, int64_t first_output, int64_t outputs) const {
+        write_nchw<kColumns>(args.conv.geometry, tile, pixel, pixels, first_output, outputs, output,
+                             FinishSum{args.bias});
+    }
+};
 
 }  // namespace
 }  // namespace bnnkit
