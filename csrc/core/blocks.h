@@ -20,32 +20,50 @@ struct RowBlock {
     int count;                    // rows in use; the rest of the block is unspecified
 };
 
-// write(tile, first_pixel, pixels, first_output, outputs) stores one tile; pixels are counted over the whole batch.
-template <class Engine, class Write>
-inline void for_each_tile(const BinaryConv& conv, const BorderClasses& borders, const Engine& engine,
-                          const Write& write) {
-    const ConvGeometry& g = conv.geometry;
-    const int64_t pixels = g.batch * g.out_pixels(), out_w = g.out_width(), out_h = g.out_height();
-    const int64_t row_words = conv.layout.row_words();
-    if (pixels == 0) return;  // an empty batch
-    const Gatherer gatherer(g, conv.layout);
-    const int64_t row_blocks = ceil_div(pixels, Engine::kRows);
-    const int64_t panels = ceil_div(g.group_outputs(), Engine::kColumns);
-    // Few pixels (a batch of one, a small matrix): let threads share the panels of one block as well.
-    const int64_t wanted = 4 * conv.threads.count, have = row_blocks * g.groups;
-    const int64_t splits = have >= wanted ? 1 : panels < ceil_div(wanted, have) ? panels : ceil_div(wanted, have);
+// Everything about a convolution that does not change from call to call, and the loop itself.
+template <class Engine>
+class TileLoop {
+public:
+    // One thread's working memory, laid out in `bytes` bytes at a 64-byte boundary.
+    struct Room {
+        static int64_t words_bytes(const BinaryConv& conv) {
+            return lines((conv.x_planes * Engine::kRows * conv.layout.row_words() + kGatherSlack) *
+                         static_cast<int64_t>(sizeof(uint64_t)));
+        }
+        static constexpr int64_t kClassBytes = Engine::kRows * sizeof(int32_t);
+        static constexpr int64_t kTileBytes = Engine::kRows * Engine::kColumns * sizeof(int32_t);
+        static int64_t lines(int64_t bytes) { return ceil_div(bytes, 64) * 64; }
+        static int64_t bytes(const BinaryConv& conv, const Engine& engine) {
+            return words_bytes(conv) + kClassBytes + kTileBytes + lines(engine.scratch_bytes());
+        }
 
-    parallel_for(conv.threads, row_blocks * g.groups * splits, [&](int64_t begin, int64_t end) {
-        Scratch words((conv.x_planes * Engine::kRows * row_words + kGatherSlack) *
-                      static_cast<int64_t>(sizeof(uint64_t)));
-        Scratch classes(Engine::kRows * static_cast<int64_t>(sizeof(int32_t)));
-        Scratch prepared(engine.scratch_bytes());
-        Scratch tile(Engine::kRows * Engine::kColumns * static_cast<int64_t>(sizeof(int32_t)));
-        uint64_t* rows = reinterpret_cast<uint64_t*>(words.data);
-        int32_t* border_class = reinterpret_cast<int32_t*>(classes.data);
-        int32_t* out = reinterpret_cast<int32_t*>(tile.data);
+        Room(const BinaryConv& conv, unsigned char* memory)
+            : words(reinterpret_cast<uint64_t*>(memory)),
+              classes(reinterpret_cast<int32_t*>(memory + words_bytes(conv))),
+              tile(reinterpret_cast<int32_t*>(memory + words_bytes(conv) + kClassBytes)),
+              prepared(memory + words_bytes(conv) + kClassBytes + kTileBytes) {}
+        uint64_t* words;
+        int32_t *classes, *tile;
+        unsigned char* prepared;
+    };
+
+    TileLoop(const BinaryConv& conv, const BorderClasses& borders, const Engine& engine)
+        : borders_(borders), engine_(engine), gatherer_(conv.geometry, conv.layout) {}
+
+    // An item is one block of pixels of one group, and one of the `splits` shares of its panels.
+    static int64_t blocks(const BinaryConv& conv) {
+        return ceil_div(conv.geometry.batch * conv.geometry.out_pixels(), Engine::kRows) * conv.geometry.groups;
+    }
+
+    // write(tile, first_pixel, pixels, first_output, outputs) stores one tile; pixels are counted over the whole batch.
+    template <class Write>
+    void run(const BinaryConv& conv, int64_t begin, int64_t end, int64_t splits, const Room& room,
+             const Write& write) const {
+        const ConvGeometry& g = conv.geometry;
+        const int64_t pixels = g.batch * g.out_pixels(), out_w = g.out_width(), out_h = g.out_height();
+        const int64_t row_words = conv.layout.row_words(), panels = ceil_div(g.group_outputs(), Engine::kColumns);
         int64_t gathered = -1;
-        RowBlock block{rows, border_class, 0};
+        RowBlock block{room.words, room.classes, 0};
         for (int64_t item = begin; item < end; ++item) {
             const int64_t split = item % splits, group = item / splits % g.groups, row_block = item / splits / g.groups;
             const int64_t first = row_block * Engine::kRows;
@@ -54,24 +72,48 @@ inline void for_each_tile(const BinaryConv& conv, const BorderClasses& borders, 
                 block.count = static_cast<int>(pixels - first < Engine::kRows ? pixels - first : Engine::kRows);
                 for (int p = 0; p < conv.x_planes; ++p) {
                     const uint64_t* plane = conv.x + p * conv.x_plane_words();
-                    gatherer.gather(plane + group * conv.layout.pixel_words(), conv.x_pixel_words(),
-                                    plane + conv.x_plane_words() - 1, first, block.count,
-                                    rows + p * Engine::kRows * row_words);
+                    gatherer_.gather(plane + group * conv.layout.pixel_words(), conv.x_pixel_words(),
+                                     plane + conv.x_plane_words() - 1, first, block.count,
+                                     room.words + p * Engine::kRows * row_words);
                 }
                 int64_t ox = first % out_w, oy = first / out_w % out_h;
                 for (int r = 0; r < block.count; ++r) {
-                    border_class[r] = borders.of_pixel(oy, ox);
+                    room.classes[r] = borders_.of_pixel(oy, ox);
                     if (++ox == out_w) ox = 0, oy = oy + 1 == out_h ? 0 : oy + 1;
                 }
-                engine.prepare(block, prepared.data);
+                engine_.prepare(block, room.prepared);
             }
             for (int64_t panel = panels * split / splits; panel < panels * (split + 1) / splits; ++panel) {
-                engine.tile(block, prepared.data, group, panel, out);
+                engine_.tile(block, room.prepared, group, panel, room.tile);
                 const int64_t left = g.group_outputs() - panel * Engine::kColumns;
-                write(out, first, block.count, group * g.group_outputs() + panel * Engine::kColumns,
+                write(room.tile, first, block.count, group * g.group_outputs() + panel * Engine::kColumns,
                       left < Engine::kColumns ? left : Engine::kColumns);
             }
         }
+    }
+
+private:
+    const BorderClasses& borders_;
+    const Engine& engine_;
+    Gatherer gatherer_;
+};
+
+// One call of a convolution, over all its threads.
+template <class Engine, class Write>
+inline void for_each_tile(const BinaryConv& conv, const BorderClasses& borders, const Engine& engine,
+                          const Write& write) {
+    const int64_t blocks = TileLoop<Engine>::blocks(conv);
+    if (blocks == 0) return;  // an empty batch
+    const TileLoop<Engine> loop(conv, borders, engine);
+    const int64_t panels = ceil_div(conv.geometry.group_outputs(), Engine::kColumns);
+    // Few pixels (a batch of one, a small matrix): let threads share the panels of one block as well.
+    const int64_t wanted = 4 * conv.threads.count;
+    const int64_t splits =
+        blocks >= wanted ? 1 : panels < ceil_div(wanted, blocks) ? panels : ceil_div(wanted, blocks);
+    parallel_for(conv.threads, blocks * splits, [&](int64_t begin, int64_t end) {
+        const Scratch memory(TileLoop<Engine>::Room::bytes(conv, engine));
+        const typename TileLoop<Engine>::Room room(conv, memory.data);
+        loop.run(conv, begin, end, splits, room, write);
         finish_streams();  // of `write`
     });
 }

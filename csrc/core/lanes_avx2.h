@@ -15,6 +15,8 @@ inline void stream_line(float* to, const Floats16& values) {
 }
 inline void finish_streams() { _mm_sfence(); }
 
+constexpr int kTileRows = 2;  // patches whose sums fit into the registers at once
+
 struct Lanes {
     using Vector = __m256i;
     static constexpr int kLanes = 4;
@@ -43,6 +45,23 @@ struct Lanes {
         const __m256i even = _mm256_permutevar8x32_epi32(v, _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6));
         _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(even));
     }
+};
+
+// Bit i: whether lane i is negative.
+inline uint32_t sign_mask(const Ints16& v) {
+    const float* lanes = reinterpret_cast<const float*>(&v);
+    const int low = _mm256_movemask_ps(_mm256_load_ps(lanes)), high = _mm256_movemask_ps(_mm256_load_ps(lanes + 8));
+    return static_cast<uint32_t>(low | high << 8);
+}
+
+struct Doubles {
+    using Vector = __m256d;
+    static constexpr int kLanes = 4;
+    static Vector zero() { return _mm256_setzero_pd(); }
+    static Vector load(const double* p) { return _mm256_loadu_pd(p); }
+    static void store(double* p, Vector v) { _mm256_storeu_pd(p, v); }
+    static Vector broadcast(double v) { return _mm256_set1_pd(v); }
+    static Vector multiply_add(Vector a, Vector b, Vector sum) { return _mm256_fmadd_pd(a, b, sum); }
 };
 
 constexpr int64_t kTransposed = 1;  // tiles are written value by value

@@ -13,6 +13,8 @@ typedef float Floats16 __attribute__((vector_size(64)));
 inline void stream_line(float* to, Floats16 values) { _mm512_stream_ps(to, (__m512)values); }
 inline void finish_streams() { _mm_sfence(); }
 
+constexpr int kTileRows = 4;  // patches whose sums fit into the registers at once
+
 struct Lanes {
     using Vector = __m512i;
     static constexpr int kLanes = 8;
@@ -32,6 +34,19 @@ struct Lanes {
     static void store_int32(int32_t* p, Vector v) {
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi64_epi32(v));
     }
+};
+
+// Bit i: whether lane i is negative.
+inline uint32_t sign_mask(Ints16 v) { return _mm512_movepi32_mask((__m512i)v); }
+
+struct Doubles {
+    using Vector = __m512d;
+    static constexpr int kLanes = 8;
+    static Vector zero() { return _mm512_setzero_pd(); }
+    static Vector load(const double* p) { return _mm512_loadu_pd(p); }
+    static void store(double* p, Vector v) { _mm512_storeu_pd(p, v); }
+    static Vector broadcast(double v) { return _mm512_set1_pd(v); }
+    static Vector multiply_add(Vector a, Vector b, Vector sum) { return _mm512_fmadd_pd(a, b, sum); }
 };
 
 constexpr int64_t kTransposed = 16;  // pixels per step when a tile is written with pixels contiguous

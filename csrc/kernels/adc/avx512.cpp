@@ -14,65 +14,13 @@
 
 #include "../../core/blocks.h"
 #include "../../core/border_table.h"
+#include "converting_avx512.h"
 #include "write.h"
-
-namespace bnnkit {
-namespace {
-
-constexpr int kTileRows = 4;
-constexpr int kShift = 52;  // vpmadd52huq adds the bits above 2^52 of a 52 x 52 bit product
-
-template <CountConverter::Method kMethod, bool kFold>
-struct Converting;
-
-template <bool kFold>
-struct Converting<CountConverter::Method::multiply, kFold> {
-    template <int NV>
-    static void accumulate(const CountConverter&, const Steps& step, const __m512i (&counts)[NV], __m512i (&sum)[NV]) {
-        const __m512i factor = Lanes::broadcast(step.factor);
-        for (int j = 0; j < NV; ++j) sum[j] = _mm512_madd52hi_epu64(sum[j], counts[j], factor);
-    }
-};
-
-template <bool kFold>
-struct Converting<CountConverter::Method::lookup, kFold> {
-    template <int NV>
-    static void accumulate(const CountConverter& converter, const Steps& step, const __m512i (&counts)[NV],
-                           __m512i (&sum)[NV]) {
-        constexpr __mmask64 kLowBytes = 0x0101010101010101;
-        const __m512i codes_low = _mm512_loadu_si512(step.codes), codes_high = _mm512_loadu_si512(step.codes + 64);
-        const __m512i levels_low = _mm512_loadu_si512(converter.levels());
-        const __m512i levels_high = _mm512_loadu_si512(converter.levels() + 8);
-        for (int j = 0; j < NV; ++j) {
-            __m512i code = _mm512_maskz_permutex2var_epi8(kLowBytes, codes_low, counts[j], codes_high);
-            if constexpr (kFold)  // count 128 wraps to 0 in the seven-bit index
-                code = _mm512_mask_mov_epi64(code, _mm512_cmpeq_epi64_mask(counts[j], _mm512_set1_epi64(128)),
-                                             _mm512_set1_epi64(step.code_of_128));
-            sum[j] = _mm512_add_epi64(sum[j], _mm512_permutex2var_epi64(levels_low, code, levels_high));
-        }
-    }
-};
-
-template <bool kFold>
-struct Converting<CountConverter::Method::compare, kFold> {
-    template <int NV>
-    static void accumulate(const CountConverter& converter, const Steps& step, const __m512i (&counts)[NV],
-                           __m512i (&sum)[NV]) {
-        for (int t = 0; t < converter.thresholds(); ++t) {
-            const __m512i limit = _mm512_set1_epi64(step.limits[t]), rise = _mm512_set1_epi64(converter.rises()[t]);
-            for (int j = 0; j < NV; ++j)
-                sum[j] = _mm512_mask_add_epi64(sum[j], _mm512_cmple_epi64_mask(counts[j], limit), sum[j], rise);
-        }
-    }
-};
-
-}  // namespace
-}  // namespace bnnkit
 
 #include "count.h"
 
 namespace bnnkit {
-void adc_avx512(const AdcArgs& args) { adc_by_counting(args, kShift, kShift, true); }
+void adc_avx512(const AdcArgs& args) { adc_by_counting(args); }
 }  // namespace bnnkit
 
 #pragma GCC pop_options

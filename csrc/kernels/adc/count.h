@@ -1,5 +1,5 @@
 // The population-count algorithm of adc, shared by the instruction sets. Included inside an instruction-set region after
-// Lanes, Converting (accumulate one array's counts) and constexpr kTileRows.
+// Lanes, Converting (accumulate one array's counts) and write.h.
 //
 // A tile of kTileRows patches x up to kVectors vectors of output channels keeps its level sums in registers; the counts of one
 // array live only between the last word of the array and its conversion.
@@ -150,10 +150,10 @@ private:
     BorderTable starts_;
 };
 
-inline void adc_by_counting(const AdcArgs& args, int shift, int factor_bits, bool has_lookup) {
+inline void adc_by_counting(const AdcArgs& args) {
     const BorderClasses borders(args.conv.geometry, args.conv.layout);
     const Panels panels(args.conv, AdcEngine::kColumns);
-    const CountConverter converter(args, borders, shift, factor_bits, has_lookup);
+    const CountConverter converter(args, borders, kShift, kShift, kHasLookup);
     const AdcEngine engine(args.conv, borders, panels, converter);
     for_each_tile(args.conv, borders, engine, LevelWriter<AdcEngine::kColumns>{args});
 }

@@ -17,12 +17,6 @@
 #include "../../core/border_table.h"
 #include "write.h"
 
-namespace bnnkit {
-namespace {
-constexpr int kTileRows = 2;
-}
-}  // namespace bnnkit
-
 #include "count.h"
 
 namespace bnnkit {

@@ -1,5 +1,5 @@
 // The population-count algorithm of xnor, shared by the instruction sets. Included inside an instruction-set region after
-// Lanes and constexpr kTileRows.
+// Lanes and write.h.
 //
 // A tile of kTileRows patches x kVectors vectors of output channels keeps all its sums in registers: per word one broadcast
 // per patch, one load per vector, and exclusive-or + count + add per pair.

@@ -1,0 +1,55 @@
+// One 64-bit lane in plain C++, for processors without a vector variant.
+#pragma once
+
+#include <cstdint>
+
+namespace bnnkit {
+namespace {
+
+typedef int32_t Ints16 __attribute__((vector_size(64)));
+typedef float Floats16 __attribute__((vector_size(64)));
+
+inline void stream_line(float* to, const Floats16& values) { memcpy(to, &values, sizeof values); }
+inline void finish_streams() {}
+
+constexpr int kTileRows = 2;  // patches whose sums fit into the registers at once
+
+struct Lanes {
+    using Vector = uint64_t;
+    static constexpr int kLanes = 1;
+    static Vector zero() { return 0; }
+    static Vector load(const uint64_t* p) { return *p; }
+    static void store(uint64_t* p, Vector v) { *p = v; }
+    static Vector broadcast(uint64_t v) { return v; }
+    static Vector add(Vector a, Vector b) { return a + b; }
+    static Vector sub(Vector a, Vector b) { return a - b; }
+    static Vector shift_left(Vector a, int bits) { return a << bits; }
+    static Vector differing(Vector a, Vector b) { return static_cast<uint64_t>(__builtin_popcountll(a ^ b)); }
+    static Vector differing(Vector a, Vector b, Vector mask) { return differing(a & mask, b & mask); }
+    static Vector multiply_low32(Vector a, Vector b) { return a * b; }
+    static void store_int32(int32_t* p, Vector v) { *p = static_cast<int32_t>(v); }
+};
+
+// Bit i: whether lane i is negative.
+inline uint32_t sign_mask(const Ints16& v) {
+    uint32_t mask = 0;
+    for (int i = 0; i < 16; ++i) mask |= static_cast<uint32_t>(v[i] < 0) << i;
+    return mask;
+}
+
+struct Doubles {
+    using Vector = double;
+    static constexpr int kLanes = 1;
+    static Vector zero() { return 0; }
+    static Vector load(const double* p) { return *p; }
+    static void store(double* p, Vector v) { *p = v; }
+    static Vector broadcast(double v) { return v; }
+    static Vector multiply_add(Vector a, Vector b, Vector sum) { return a * b + sum; }
+};
+
+constexpr int64_t kTransposed = 1;  // tiles are written value by value
+
+inline void transpose(Ints16 (&)[kTransposed]) {}
+
+}  // namespace
+}  // namespace bnnkit

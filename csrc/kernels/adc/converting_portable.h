@@ -1,0 +1,34 @@
+// How plain C++ converts the counts of one array. Included after lanes_portable.h.
+#pragma once
+
+#include "converter.h"
+
+namespace bnnkit {
+namespace {
+
+constexpr int kShift = 32;
+constexpr bool kHasLookup = false;
+
+template <CountConverter::Method kMethod, bool kFold>
+struct Converting {  // compare; lookup is never chosen
+    template <int NV>
+    static void accumulate(const CountConverter& converter, const Steps& step, const uint64_t (&counts)[NV],
+                           uint64_t (&sum)[NV]) {
+        for (int t = 0; t < converter.thresholds(); ++t)
+            for (int j = 0; j < NV; ++j)
+                if (static_cast<int64_t>(counts[j]) <= step.limits[t])
+                    sum[j] += static_cast<uint64_t>(converter.rises()[t]);
+    }
+};
+
+template <bool kFold>
+struct Converting<CountConverter::Method::multiply, kFold> {
+    template <int NV>
+    static void accumulate(const CountConverter&, const Steps& step, const uint64_t (&counts)[NV],
+                           uint64_t (&sum)[NV]) {
+        for (int j = 0; j < NV; ++j) sum[j] += (counts[j] * step.factor) >> kShift;
+    }
+};
+
+}  // namespace
+}  // namespace bnnkit
