@@ -82,13 +82,24 @@ def save(
         ...     load(f"{folder}/net.safetensors").config["adc_bit"]
         2
     """
-    tensors = {f"{PREFIX}{name}": value for name, value in model.state_dict().items()}
     taken = [name for name in extra or {} if name.startswith(PREFIX)]
-    own = {"format_version": FORMAT_VERSION, "bnnkit": bnnkit.__version__, "model": model.config}
-    taken += [name for name in metadata or {} if name in (*own, "digest")]
     if taken:
         raise ValueError(f"save: the name {taken[0]!r} belongs to the checkpoint itself")
-    tensors |= dict(extra or {})
+    tensors = {f"{PREFIX}{name}": value for name, value in model.state_dict().items()}
+    write(path, {**tensors, **(extra or {})}, model.config, metadata)
+
+
+def write(
+    path: Path | str,
+    tensors: Mapping[str, Tensor],
+    config: Mapping[str, Any],
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
+    """Write tensors, the config of the network they belong to and further metadata; see `save`."""
+    own = {"format_version": FORMAT_VERSION, "bnnkit": bnnkit.__version__, "model": dict(config)}
+    taken = [name for name in metadata or {} if name in (*own, "digest")]
+    if taken:
+        raise ValueError(f"save: the name {taken[0]!r} belongs to the checkpoint itself")
     plain = {name: t.detach().to("cpu").contiguous() for name, t in tensors.items()}
     write_bytes(Path(path), _encode(plain, {**own, **(metadata or {})}))
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from bnnkit.models.base import MODELS, Model, ModelEntry, Settings
 from bnnkit.nn import CimConv2d
+from bnnkit.nn.evaluation import MeanPool
 
 
 class Shortcut(nn.Module):
@@ -65,6 +66,7 @@ class ResNet(Model):
                 chain.append(Block(settings, in_channels, out_channels, stride, last))
                 in_channels = out_channels
             self.stages.append(nn.Sequential(*chain))
+        self.pool = MeanPool()
         self.pool_norm = nn.BatchNorm1d(in_channels)
         self.classifier = nn.Linear(in_channels, settings.classes)
         self.logit_norm = nn.BatchNorm1d(settings.classes)
@@ -82,7 +84,7 @@ class ResNet(Model):
         x = nn.functional.hardtanh(self.stem_norm(self.stem(x)))
         for stage in self.stages:
             x = stage(x)
-        x = nn.functional.hardtanh(self.pool_norm(nn.functional.adaptive_avg_pool2d(x, 1).flatten(1)))
+        x = nn.functional.hardtanh(self.pool_norm(self.pool(x)))
         logits: Tensor = self.logit_norm(self.classifier(x))
         return logits
 

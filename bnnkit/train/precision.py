@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeAlias
 
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnnkit.nn import Operands
+from bnnkit.nn.evaluation import BatchNorm, MeanPool, normalize, scale_and_shift
 
 PRECISIONS = ("fp32", "bf16")
 
@@ -43,18 +44,22 @@ def repeatable(model: nn.Module) -> Iterator[None]:
     """Make the outputs independent of batch size and threads inside the block, for a network on arrays.
 
     Array layers sum integers. The other layers sum floats in an order that torch chooses by batch size and threads;
-    they are computed in double precision, where the order is below what rounding to float32 keeps. A difference in
-    the last bit would otherwise be enough to flip a sign further on. Networks without array layers stay as they are.
+    they are computed in double precision, where the order is below what rounding to float32 keeps. Normalizations
+    become one product and one sum. A difference in the last bit would otherwise be enough to flip a sign further on.
+    Networks without array layers stay as they are.
     """
-    layers = float_layers(model) if any(on_arrays(m) for m in model.modules()) else []
-    with _replaced(layers, _in_double):
+    layers: list[nn.Module] = []
+    if any(on_arrays(m) for m in model.modules()):
+        layers += float_layers(model)
+        layers += [m for m in model.modules() if isinstance(m, BatchNorm | MeanPool)]
+    with _replaced(layers, _repeatably):
         yield
 
 
 @contextmanager
-def _replaced(layers: list[nn.Conv2d | nn.Linear], make: Callable[[nn.Conv2d | nn.Linear], Forward]) -> Iterator[None]:
+def _replaced(layers: Sequence[nn.Module], make: Callable[[nn.Module], Forward]) -> Iterator[None]:
     for layer in layers:
-        layer.forward = make(layer)  # type: ignore[method-assign, assignment]
+        layer.forward = make(layer)  # type: ignore[method-assign]
     try:
         yield
     finally:
@@ -69,6 +74,16 @@ def _in_bfloat16(forward: Forward, device: torch.device) -> Forward:
             return forward(x).float()
 
     return computed
+
+
+def _repeatably(layer: nn.Module) -> Forward:
+    if isinstance(layer, BatchNorm):
+        scale, shift = scale_and_shift(layer)
+        return lambda x: normalize(x, scale, shift)
+    if isinstance(layer, MeanPool):
+        return lambda x: x.double().mean((2, 3)).float()
+    assert isinstance(layer, nn.Conv2d | nn.Linear)
+    return _in_double(layer)
 
 
 def _in_double(layer: nn.Conv2d | nn.Linear) -> Forward:

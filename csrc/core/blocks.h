@@ -108,8 +108,7 @@ inline void for_each_tile(const BinaryConv& conv, const BorderClasses& borders, 
     const int64_t panels = ceil_div(conv.geometry.group_outputs(), Engine::kColumns);
     // Few pixels (a batch of one, a small matrix): let threads share the panels of one block as well.
     const int64_t wanted = 4 * conv.threads.count;
-    const int64_t splits =
-        blocks >= wanted ? 1 : panels < ceil_div(wanted, blocks) ? panels : ceil_div(wanted, blocks);
+    const int64_t splits = blocks >= wanted ? 1 : panels < ceil_div(wanted, blocks) ? panels : ceil_div(wanted, blocks);
     parallel_for(conv.threads, blocks * splits, [&](int64_t begin, int64_t end) {
         const Scratch memory(TileLoop<Engine>::Room::bytes(conv, engine));
         const typename TileLoop<Engine>::Room room(conv, memory.data);

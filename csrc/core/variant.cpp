@@ -10,7 +10,7 @@
 namespace bnnkit {
 namespace {
 
-constexpr std::array kKernels = {"pack", "xnor", "adc", "adc_backward", "bitplane"};
+constexpr std::array kKernels = {"pack", "xnor", "adc", "adc_backward", "bitplane", "network"};
 constexpr std::array kIsas = {"reference", "avx2", "avx512", "amx"};
 constexpr int kUnset = -1;
 
@@ -33,7 +33,8 @@ std::atomic<int>& ceiling() {
 }
 
 std::array<std::atomic<int>, kKernels.size()>& last() {
-    static std::array<std::atomic<int>, kKernels.size()> ran = {kUnset, kUnset, kUnset, kUnset, kUnset};
+    static std::array<std::atomic<int>, kKernels.size()> ran = {kUnset, kUnset, kUnset,
+                                                                   kUnset, kUnset, kUnset};
     return ran;
 }
 
@@ -50,6 +51,11 @@ bool usable(Isa isa) {
         case Isa::amx: return cpu_features().amx;
     }
     return false;
+}
+
+bool allowed(Isa isa) {
+    const int most = ceiling();
+    return usable(isa) && (most == kUnset || static_cast<int>(isa) <= most);
 }
 
 std::vector<std::string> known_variants() { return {kIsas.begin(), kIsas.end()}; }

@@ -11,7 +11,7 @@
 
 namespace bnnkit {
 
-enum class Kernel { pack, xnor, adc, adc_backward, bitplane };
+enum class Kernel { pack, xnor, adc, adc_backward, bitplane, network };
 enum class Isa { reference, avx2, avx512, amx };
 
 const char* name_of(Kernel kernel);
@@ -20,6 +20,7 @@ const char* name_of(Isa isa);
 std::vector<std::string> known_variants();
 std::vector<std::string> usable_variants();
 bool usable(Isa isa);
+bool allowed(Isa isa);  // usable, and not above the ceiling
 
 // Empty name: no ceiling. Throws std::invalid_argument for an unknown or unusable name.
 void force_variant(const std::string& name);

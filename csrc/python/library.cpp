@@ -21,6 +21,7 @@ STABLE_TORCH_LIBRARY(bnnkit, m) {
         "adc_conv2d_backward(Tensor gy, Tensor x_bits, Tensor w_bits, Tensor? slopes, float x_unit, float w_unit, "
         "bool x_thermometer, bool w_thermometer, int channels, int[] kernel, int[] stride, int[] padding, "
         "int[] dilation, int groups, int channels_per_array, bool tap) -> Tensor[]");
+    m.def("run_networks(int[] networks, Tensor images, int classes) -> Tensor");
     m.def("slice_weights(Tensor w, int bits, int cell_bit) -> Tensor");
     m.def("merge_slices(Tensor slices, int cell_bit) -> Tensor");
 }

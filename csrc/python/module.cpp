@@ -10,6 +10,8 @@
 
 namespace py = pybind11;
 
+void bind_network(py::module_& m);  // network.cpp
+
 PYBIND11_MODULE(_C, m) {
     m.doc() = "Build information and kernel variants; the tensor ops live in torch.ops.bnnkit.";
     m.def("build_info", [] {
@@ -42,4 +44,5 @@ PYBIND11_MODULE(_C, m) {
     m.def("machine_limit", &bnnkit::machine_limit, py::arg("variant"), py::arg("seconds"),
           py::call_guard<py::gil_scoped_release>(),
           "Binary multiply-accumulates per second of a register-only loop on one thread; 0 if there is none.");
+    bind_network(m);
 }

@@ -1,0 +1,51 @@
+"""Normalization, Hardtanh and quantization after a sum of integers, folded into thresholds on the sum."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bnnkit.nn.evaluation import normalize
+from bnnkit.quantizers import Quantizer
+
+
+class Sums:
+    """How the integer sums of an array layer become values: scale * sum + base + bias, in double, rounded once."""
+
+    def __init__(self, scale: float, base: float, bias: Tensor | None, bound: int) -> None:
+        self.scale = scale
+        self.base = base
+        self.bias = bias
+        self.bound = bound  # largest magnitude of a sum
+
+    def values(self, sums: Tensor) -> Tensor:
+        """Return the float32 values of integer sums [..., C]."""
+        value = self.scale * sums.double() + self.base
+        return (value if self.bias is None else value + self.bias.double()).float()
+
+
+def sum_thresholds(sums: Sums, scale: Tensor, shift: Tensor, quantizer: Quantizer) -> tuple[Tensor, Tensor]:
+    """Return thresholds int32 [levels - 1, C] and directions int32 [C] (1 or -1) such that, for every possible sum,
+
+        quantizer.code(hardtanh(scale * value(sum) + shift)) = #{t : direction * sum >= threshold[t]}
+
+    The right side is found by asking the left one: every rounding on the way is monotone, so each threshold is where a
+    bisection over the sums ends, and nothing is assumed about how floats round. A threshold that no sum reaches is one
+    more than the largest sum.
+
+    >>> from bnnkit.quantizers import make
+    >>> exact = Sums(1.0, 0.0, None, 100)
+    >>> sum_thresholds(exact, torch.tensor([1.0, -1.0]), torch.tensor([-5.0, -5.0]), make(1))
+    (tensor([[6, 6]], dtype=torch.int32), tensor([ 1, -1], dtype=torch.int32))
+    """
+    direction = torch.where(scale < 0, -1, 1)
+    codes = torch.arange(1, quantizer.levels)[:, None]
+    shape = (len(codes), len(scale))
+    below = torch.full(shape, -sums.bound - 1)
+    reached = torch.full(shape, sums.bound + 1)
+    while bool((reached - below > 1).any()):
+        middle = (below + reached) // 2
+        value = torch.nn.functional.hardtanh(normalize(sums.values(direction * middle), scale, shift))
+        passes = quantizer.code(value) >= codes
+        reached, below = torch.where(passes, middle, reached), torch.where(passes, below, middle)
+    return reached.int(), direction.int()

@@ -1,0 +1,109 @@
+"""A packed network as a torch module, from stored images to logits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bnnkit.deploy.builder import Builder, Parts
+from bnnkit.deploy.plans import PLANS
+from bnnkit.deploy.weights import PackedWeights, pack_model, why_not
+from bnnkit.errors import UsageError
+from bnnkit.models import Model
+from bnnkit.ops import extension
+
+
+class PackedNetwork(nn.Module):
+    """Run a packed network on the CPU.
+
+    Each thread takes a few images at a time through all layers. Between layers travel bits; normalization, Hardtanh and
+    quantization are thresholds on integer sums wherever nothing else reads the values. The logits are those of the torch
+    modules in `bnnkit.train.evaluate`, bit for bit, whatever the batch size, threads and kernel variant.
+
+    Args:
+        weights: parameters, architecture and normalization of the images.
+        changes: options of arrays and converters that differ from `weights.config` (adc_bit, rows, mapping,
+            channels_per_array).
+
+    Shape: uint8 [N, *in_shape], images as stored -> float32 [N, classes].
+
+    Raises:
+        UsageError: the network with these options cannot be packed.
+        MissingError: the compiled extension is missing.
+
+    >>> from bnnkit import create_model
+    >>> packed = compile(create_model("mlp", in_shape=(1, 8, 8)).eval(), (0.5,), (0.25,))
+    >>> packed(torch.zeros(3, 1, 8, 8, dtype=torch.uint8)).shape
+    torch.Size([3, 10])
+    """
+
+    def __init__(
+        self, weights: PackedWeights, changes: dict[str, Any] | None = None, parts: Parts | None = None
+    ) -> None:
+        super().__init__()
+        self.weights = weights
+        self.changes = dict(changes or {})
+        skeleton = weights.skeleton(**self.changes)
+        reason = why_not(skeleton)
+        if reason is not None:
+            raise UsageError(
+                f"deploy: {skeleton.config['name']} cannot be packed: {reason}", hint="use the backend torch"
+            )
+        self.config = skeleton.config
+        self._parts = Parts() if parts is None else parts
+        build = Builder(weights, self._parts)
+        PLANS.get(self.config["name"])(skeleton, build)
+        self._network = extension.load().Network(build.steps)
+        self._products = {step.name: step.multiplications for step in build.steps}
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits of uint8 images."""
+        logits: Tensor = run_together([self], images)[0]
+        return logits
+
+    def with_options(self, **changes: Any) -> PackedNetwork:
+        """Return the network with other arrays or converters; weights are arranged anew only for another layout."""
+        return PackedNetwork(self.weights, {**self.changes, **changes}, self._parts)
+
+    @property
+    def binary_products(self) -> dict[str, int]:
+        """Products of two codes per image, by layer; 0 for steps in full precision."""
+        return dict(self._products)
+
+    @property
+    def workspace_bytes(self) -> int:
+        """Memory the threads have worked in so far."""
+        return int(self._network.bytes)
+
+    def take_profile(self) -> list[tuple[str, float]]:
+        """Return the seconds spent in each layer since the last call, summed over threads."""
+        return [(name, nanoseconds / 1e9) for name, nanoseconds in self._network.take_profile()]
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{key}={self.config[key]}" for key in ("name", "width", "ao_bit", "w_bit", "adc_bit"))
+
+
+def compile(model: Model, mean: Sequence[float], std: Sequence[float]) -> PackedNetwork:
+    """Pack a trained network of the registry and make it ready to run; see `PackedNetwork`.
+
+    Args:
+        mean, std: normalization of the images, per input channel.
+    """
+    return PackedNetwork(pack_model(model, mean, std))
+
+
+def run_together(networks: Sequence[PackedNetwork], images: Tensor) -> Tensor:
+    """Run several networks over the same images: float32 [networks, N, classes].
+
+    Layers at the beginning that the networks share (they come from each other by `with_options`) are computed once.
+
+    Raises:
+        RuntimeError: images of another shape or type, or networks with different classes.
+    """
+    numbers, classes = [n._network.number for n in networks], networks[0]._network.classes
+    logits: Tensor = torch.ops.bnnkit.run_networks(numbers, images.contiguous(), classes)
+    return logits

@@ -1,0 +1,33 @@
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#include <cstdlib>
+#include <cstring>
+
+#include "../core/panels.h"
+#include "../kernels/adc/adc.h"
+#include "../kernels/adc/converter.h"
+#include "../kernels/xnor/xnor.h"
+#include "code.h"
+
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+
+#include "../core/lanes_avx2.h"
+
+#include "../core/blocks.h"
+#include "../core/border_table.h"
+#include "../kernels/adc/converting_avx2.h"
+#include "../kernels/adc/write.h"
+#include "../kernels/xnor/write.h"
+
+#include "../kernels/adc/count.h"
+#include "../kernels/xnor/count.h"
+#include "run_code.h"
+
+namespace bnnkit::deploy {
+const Code& code_avx2() { return kCode; }
+}  // namespace bnnkit::deploy
+
+#pragma GCC pop_options
+#endif

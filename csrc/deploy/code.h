@@ -1,0 +1,86 @@
+// What one instruction set offers to packed networks, as plain functions on plain data.
+#pragma once
+
+#include "../core/panels.h"
+#include "../core/patches.h"
+#include "../core/variant.h"
+#include "../kernels/adc/converter.h"
+#include "step.h"
+
+namespace bnnkit::deploy {
+
+// A `Finish` with its pointers resolved for one call.
+struct Finishing {
+    const float* residual = nullptr;
+    const float *scale = nullptr, *shift = nullptr;
+    bool clamp = false;
+    float* floats = nullptr;
+    int64_t stride = 0;  // floats per pixel, of residual and floats
+    int64_t channels = 0;
+    uint64_t* bits[kMaxPlanes] = {};
+    int64_t words = 0;  // per pixel
+    int planes = 0, threshold_count = 0;
+    bool thermometer = false, strict = true;
+    float thresholds[kMaxThresholds] = {};
+    const int32_t *sum_thresholds = nullptr, *flip = nullptr;  // flip: -1 where the direction is negative, else 0
+    int64_t padded_channels = 0;                               // of both
+};
+
+struct DenseConv {
+    ConvGeometry geometry;
+    int64_t in_stride = 0;            // floats per input pixel
+    const double* weights = nullptr;  // [panel of kPanelChannels outputs][tap][channel][kPanelChannels]
+    const double* bias = nullptr;     // padded to kPanelChannels
+};
+
+// How sums of an array convolution become values: scale * sum + base + bias in double, rounded once.
+struct SumScale {
+    double scale = 1, base = 0;
+    const float* bias = nullptr;  // padded to kPanelChannels, or none
+    bool in_float = false;        // the product is exact in float32 and base is 0
+};
+
+// What stays of an array convolution from call to call.
+struct ArrayPlan {
+    const BinaryConv& conv;  // without operands
+    const BorderClasses& borders;
+    const Panels& panels;
+    const CountConverter* converter;  // none: plain sums
+};
+
+class ArrayCode {
+public:
+    virtual ~ArrayCode() = default;
+    virtual int64_t scratch_bytes() const = 0;
+    virtual void run(const uint64_t* x, int64_t images, const SumScale& scale, const Finishing& finishing,
+                     unsigned char* scratch) const = 0;
+};
+
+// Nothing here owns memory of the standard library: instruction-set regions must not instantiate its templates.
+struct Code {
+    int64_t panel_columns;
+    int converter_shift;
+    bool converter_has_lookup;
+    ArrayCode* (*new_array)(const ArrayPlan& plan);
+    void (*dense)(const DenseConv& conv, const float* x, const Finishing& finishing, unsigned char* scratch);
+    void (*finish)(const float* values, int64_t pixels, const Finishing& finishing);
+    // Values of images of a shape, [pixels][stride], pooled 2 x 2 or averaged over all pixels on the way.
+    void (*pool)(const float* values, const Shape& shape, int64_t images, const Finishing& finishing);
+    void (*mean)(const float* values, const Shape& shape, int64_t images, const Finishing& finishing);
+};
+
+// Room for the patches and sums of a few pixels.
+inline int64_t dense_scratch_bytes(const DenseConv& conv) {
+    constexpr int64_t kMostPixels = 4;
+    const ConvGeometry& g = conv.geometry;
+    return kMostPixels * (g.taps() * g.channels + kPanelChannels) * static_cast<int64_t>(sizeof(double));
+}
+
+const Code& code_portable();
+const Code& code_avx2();
+const Code& code_avx512();
+
+// Of the highest variant that may run, see variant.h; `isa` says which it is.
+const Code& usual_code(Isa& isa);
+
+}  // namespace bnnkit::deploy

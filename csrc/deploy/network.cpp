@@ -1,0 +1,209 @@
+#include "network.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <stdexcept>
+
+namespace bnnkit::deploy {
+namespace {
+
+constexpr int64_t kMostImages = 64;
+constexpr int64_t kChunkBytes = int64_t{1} << 20;  // what a thread should work in: about its own cache
+
+std::vector<Buffer> buffers_of(const std::vector<StepPointer>& steps) {
+    std::vector<Buffer> buffers;
+    for (const StepPointer& step : steps) {
+        const auto out = static_cast<size_t>(step->finish.out);
+        if (out >= 64) throw std::invalid_argument(step->name + ": buffers are numbered 0 to 63");
+        if (buffers.size() <= out) buffers.resize(out + 1);
+        Buffer& buffer = buffers[out];
+        const bool same = buffer.shape.channels == step->out_shape.channels &&
+                          buffer.shape.height == step->out_shape.height && buffer.shape.width == step->out_shape.width;
+        if (buffer.shape.channels != 0 && !same) throw std::invalid_argument(step->name + ": buffer of another shape");
+        buffer.shape = step->out_shape;
+        buffer.has_floats |= step->finish.floats;
+        buffer.planes = std::max(buffer.planes, step->finish.levels.planes);
+    }
+    return buffers;
+}
+
+// What each step reads must have been written with the shape it expects.
+void check_order(const std::vector<StepPointer>& steps) {
+    std::map<int, const Step*> written;
+    for (const StepPointer& step : steps) {
+        const auto reads = [&](int buffer, const Shape& shape) {
+            const auto found = written.find(buffer);
+            if (found == written.end()) throw std::invalid_argument(step->name + ": reads a buffer nothing wrote");
+            const Shape& has = found->second->out_shape;
+            if (has.channels != shape.channels || has.height != shape.height || has.width != shape.width)
+                throw std::invalid_argument(step->name + ": reads a buffer of another shape");
+        };
+        if (step->in != kImages) reads(step->in, step->in_shape);
+        if (step->finish.residual >= 0) reads(step->finish.residual, step->out_shape);
+        if (step->in == step->finish.out) throw std::invalid_argument(step->name + ": writes what it reads");
+        written[step->finish.out] = step.get();
+    }
+}
+
+int64_t scratch_bytes(const std::vector<StepPointer>& steps, int64_t images) {
+    int64_t most = 0;
+    for (const StepPointer& step : steps) most = std::max(most, step->scratch_bytes(images));
+    return most;
+}
+
+int64_t workspace_bytes(const std::vector<StepPointer>& steps, int64_t images) {
+    int64_t bytes = 0;
+    for (const Buffer& b : buffers_of(steps)) {
+        bytes += b.has_floats ? images * b.shape.pixels() * b.shape.stride() * 4 : 0;
+        bytes += b.planes * images * b.shape.pixels() * b.shape.words() * 8;
+    }
+    return bytes + scratch_bytes(steps, images);
+}
+
+Workspace workspace_of(const std::vector<StepPointer>& steps, int64_t images) {
+    Workspace workspace;
+    workspace.buffers = buffers_of(steps);
+    for (Buffer& b : workspace.buffers) {
+        if (b.has_floats) b.floats = Memory(images * b.shape.pixels() * b.shape.stride() * 4);
+        // Reading whole vectors may pass the end of the last pixel.
+        b.bits = Memory(b.planes * images * b.shape.pixels() * b.shape.words() * 8 + 64);
+    }
+    workspace.scratch = Memory(scratch_bytes(steps, images));
+    return workspace;
+}
+
+}  // namespace
+
+struct Network::State {
+    int64_t chunk = 1;
+    std::mutex running;  // the workspaces serve one call at a time
+    std::vector<Workspace> workspaces;
+    std::vector<std::atomic<int64_t>> nanoseconds;
+
+    explicit State(size_t steps) : nanoseconds(steps) {}
+};
+
+Network::Network(std::vector<StepPointer> steps)
+    : steps_(std::move(steps)), state_(std::make_unique<State>(steps_.size())) {
+    if (steps_.empty() || steps_.front()->in != kImages)
+        throw std::invalid_argument("a network begins with a step that reads images");
+    if (!steps_.back()->finish.floats || steps_.back()->out_shape.pixels() != 1)
+        throw std::invalid_argument("a network ends with a step that keeps floats of one pixel");
+    check_order(steps_);
+    int64_t& chunk = state_->chunk;
+    while (chunk < kMostImages && workspace_bytes(steps_, 2 * chunk) <= kChunkBytes) chunk *= 2;
+}
+
+Network::~Network() = default;
+
+int64_t Network::classes() const { return steps_.back()->out_shape.channels; }
+
+int64_t Network::bytes() const {
+    return static_cast<int64_t>(state_->workspaces.size()) * workspace_bytes(steps_, state_->chunk);
+}
+
+std::vector<int64_t> Network::take_profile() {
+    std::vector<int64_t> taken;
+    for (auto& ns : state_->nanoseconds) taken.push_back(ns.exchange(0));
+    return taken;
+}
+
+void run(const std::vector<Network*>& networks, const uint8_t* images, int64_t count, float* logits,
+         const Threads& threads) {
+    if (networks.empty() || count == 0) return;
+    Network& first = *networks.front();
+    size_t shared = first.steps_.size();
+    for (const Network* network : networks) {
+        if (network->classes() != first.classes()) throw std::invalid_argument("networks differ in their classes");
+        const size_t most = std::min(shared, network->steps_.size());
+        shared = 0;
+        while (shared < most && network->steps_[shared] == first.steps_[shared]) ++shared;
+    }
+    // What the shared steps leave behind must survive every network's own steps.
+    std::vector<StepPointer> all;
+    for (const Network* network : networks) all.insert(all.end(), network->steps_.begin(), network->steps_.end());
+    const auto keeps = [&](size_t steps) {
+        for (const Network* network : networks)
+            for (size_t own = steps; own < network->steps_.size(); ++own)
+                for (size_t s = 0; s < steps; ++s)
+                    if (network->steps_[own]->finish.out == first.steps_[s]->finish.out) return false;
+        return true;
+    };
+    while (networks.size() > 1 && shared > 0 && !keeps(shared)) --shared;
+
+    Network::State& state = *first.state_;
+    const std::lock_guard<std::mutex> guard(state.running);
+    const Shape shape = first.images();
+    const int64_t image_bytes = shape.channels * shape.pixels(), classes = first.classes();
+    // Small batches: smaller chunks, so that every thread has one.
+    const int64_t chunk = std::max<int64_t>(1, std::min(state.chunk, ceil_div(count, threads.count)));
+    const int64_t chunks = ceil_div(count, chunk), workers = std::min<int64_t>(threads.count, chunks);
+    const std::vector<Buffer> needed = buffers_of(all);
+    const int64_t scratch = scratch_bytes(all, state.chunk);
+    const auto suits = [&](const Workspace& w) {
+        if (w.buffers.size() < needed.size() || w.scratch.bytes() < scratch) return false;
+        for (size_t i = 0; i < needed.size(); ++i)
+            if (w.buffers[i].planes < needed[i].planes || w.buffers[i].has_floats < needed[i].has_floats) return false;
+        return true;
+    };
+    if (!state.workspaces.empty() && !suits(state.workspaces.front())) state.workspaces.clear();
+    while (static_cast<int64_t>(state.workspaces.size()) < workers)
+        state.workspaces.push_back(workspace_of(all, state.chunk));
+
+    std::atomic<int64_t> next{0};
+    parallel_for(threads, workers, [&](int64_t begin, int64_t end) {
+        for (int64_t worker = begin; worker < end; ++worker) {
+            Workspace& workspace = state.workspaces[static_cast<size_t>(worker)];
+            const auto run_step = [&](Network& network, size_t step, int64_t some) {
+                const auto before = std::chrono::steady_clock::now();
+                network.steps_[step]->run(workspace, some);
+                const auto spent = std::chrono::steady_clock::now() - before;
+                network.state_->nanoseconds[step] +=
+                    std::chrono::duration_cast<std::chrono::nanoseconds>(spent).count();
+            };
+            for (int64_t c = next++; c < chunks; c = next++) {
+                const int64_t some = std::min(chunk, count - c * chunk);
+                workspace.pixels = images + c * chunk * image_bytes;
+                for (size_t step = 0; step < shared; ++step) run_step(first, step, some);
+                for (size_t n = 0; n < networks.size(); ++n) {
+                    Network& network = *networks[n];
+                    for (size_t step = shared; step < network.steps_.size(); ++step) run_step(network, step, some);
+                    const Buffer& last = workspace.buffers[static_cast<size_t>(network.steps_.back()->finish.out)];
+                    float* to = logits + (static_cast<int64_t>(n) * count + c * chunk) * classes;
+                    for (int64_t i = 0; i < some; ++i)
+                        memcpy(to + i * classes, last.values() + i * last.shape.stride(),
+                               static_cast<size_t>(classes) * sizeof(float));
+                }
+            }
+        }
+    });
+}
+
+namespace {
+std::mutex list_mutex;
+std::map<int64_t, Network*> list;
+int64_t last_number = 0;
+}  // namespace
+
+int64_t enlist(Network* network) {
+    const std::lock_guard<std::mutex> guard(list_mutex);
+    list[++last_number] = network;
+    return last_number;
+}
+
+void strike(int64_t number) {
+    const std::lock_guard<std::mutex> guard(list_mutex);
+    list.erase(number);
+}
+
+Network* listed(int64_t number) {
+    const std::lock_guard<std::mutex> guard(list_mutex);
+    const auto found = list.find(number);
+    return found == list.end() ? nullptr : found->second;
+}
+
+}  // namespace bnnkit::deploy

@@ -1,0 +1,23 @@
+#include <cstdlib>
+#include <cstring>
+
+#include "../core/lanes_portable.h"
+#include "../core/panels.h"
+#include "../kernels/adc/adc.h"
+#include "../kernels/adc/converter.h"
+#include "../kernels/xnor/xnor.h"
+#include "code.h"
+
+#include "../core/blocks.h"
+#include "../core/border_table.h"
+#include "../kernels/adc/converting_portable.h"
+#include "../kernels/adc/write.h"
+#include "../kernels/xnor/write.h"
+
+#include "../kernels/adc/count.h"
+#include "../kernels/xnor/count.h"
+#include "run_code.h"
+
+namespace bnnkit::deploy {
+const Code& code_portable() { return kCode; }
+}  // namespace bnnkit::deploy

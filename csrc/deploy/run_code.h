@@ -1,0 +1,268 @@
+// The routines of `Code`, for the instruction set of the region this is included in, after lanes_*.h, converting_*.h and
+// the engines of adc and xnor.
+
+namespace bnnkit::deploy {
+namespace {
+
+typedef double Doubles16 __attribute__((vector_size(128)));
+
+inline Floats16 floats16(const float* p) {
+    Floats16 values;
+    memcpy(&values, p, sizeof values);
+    return values;
+}
+
+inline Ints16 ints16(const int32_t* p) {
+    Ints16 values;
+    memcpy(&values, p, sizeof values);
+    return values;
+}
+
+// Everything below is called for every 16 values: calls and tests that do not depend on the value cost as much as the work.
+#define BNNKIT_INLINE inline __attribute__((always_inline))
+
+BNNKIT_INLINE void store_half_word(const Finishing& f, int plane, int64_t pixel, int64_t channel, uint32_t mask) {
+    const int64_t left = f.channels - channel;
+    if (left <= 0) return;
+    if (left < 16) mask &= (1u << left) - 1;
+    const auto half_word = static_cast<uint16_t>(mask);
+    char* word = reinterpret_cast<char*>(f.bits[plane] + pixel * f.words);
+    memcpy(word + channel / 8, &half_word, sizeof half_word);
+    // The rest of the last word: a buffer is laid out anew for every number of images.
+    if (left <= 16) memset(word + channel / 8 + 2, 0, static_cast<size_t>(f.words * 8 - channel / 8 - 2));
+}
+
+// Stores the planes of 16 channels of one pixel; passes(t) is the mask of lanes beyond threshold t.
+template <class Passes>
+BNNKIT_INLINE void store_codes(const Finishing& f, int64_t pixel, int64_t channel, const Passes& passes) {
+    if (f.threshold_count == 1) return store_half_word(f, 0, pixel, channel, passes(0));
+    uint32_t planes[kMaxPlanes] = {};
+    for (int t = 0; t < f.threshold_count; ++t) {
+        const uint32_t mask = passes(t);
+        if (f.thermometer) {
+            planes[t] = mask;
+            continue;
+        }
+        // Thresholds are nested: bit p of the code is the parity of those at multiples of 2^p.
+        for (int p = 0; p < f.planes; ++p)
+            if ((t + 1) % (1 << p) == 0) planes[p] ^= mask;
+    }
+    for (int p = 0; p < f.planes; ++p) store_half_word(f, p, pixel, channel, planes[p]);
+}
+
+// The end of a residual block of 1-bit activations is the common case, known when the code is compiled.
+inline bool ends_block(const Finishing& f) {
+    return f.residual && f.scale && f.clamp && f.floats && f.threshold_count == 1 && f.strict;
+}
+
+template <bool kEndsBlock>
+BNNKIT_INLINE void finish16(const Finishing& f, Floats16 v, int64_t pixel, int64_t channel) {
+    if (kEndsBlock || f.residual) v = v + floats16(f.residual + pixel * f.stride + channel);
+    if (kEndsBlock || f.scale) v = v * floats16(f.scale + channel) + floats16(f.shift + channel);
+    if (kEndsBlock || f.clamp) {
+        const Floats16 one = Floats16{} + 1.0f;
+        v = v < -one ? -one : v;
+        v = v > one ? one : v;
+    }
+    if (kEndsBlock || f.floats) memcpy(f.floats + pixel * f.stride + channel, &v, sizeof v);
+    if (kEndsBlock)
+        store_half_word(f, 0, pixel, channel, sign_mask((Ints16)(v > Floats16{} + f.thresholds[0])));
+    else if (f.planes)
+        store_codes(f, pixel, channel, [&](int t) {
+            const Floats16 threshold = Floats16{} + f.thresholds[t];
+            return sign_mask(f.strict ? (Ints16)(v > threshold) : (Ints16)(v >= threshold));
+        });
+}
+
+BNNKIT_INLINE void codes16(const Finishing& f, Ints16 sum, int64_t pixel, int64_t channel) {
+    const Ints16 flip = ints16(f.flip + channel), directed = (sum ^ flip) - flip;
+    store_codes(f, pixel, channel, [&](int t) {
+        return sign_mask((Ints16)(directed >= ints16(f.sum_thresholds + t * f.padded_channels + channel)));
+    });
+}
+
+BNNKIT_INLINE Floats16 scaled(const SumScale& s, Ints16 sum, int64_t channel) {
+    if (s.in_float) {
+        const Floats16 value = static_cast<float>(s.scale) * __builtin_convertvector(sum, Floats16);
+        return s.bias ? value + floats16(s.bias + channel) : value;
+    }
+    const Doubles16 value = s.scale * __builtin_convertvector(sum, Doubles16) + s.base;
+    if (!s.bias) return __builtin_convertvector(value, Floats16);
+    return __builtin_convertvector(value + __builtin_convertvector(floats16(s.bias + channel), Doubles16), Floats16);
+}
+
+// Finishes 16 channels at a time; engines with narrower tiles deliver them in several, which are put together first.
+template <int kColumns>
+class TileFinish {
+public:
+    TileFinish(const SumScale& scale, const Finishing& f, int32_t* joined) : scale(scale), f(f), joined(joined) {}
+
+    void operator()(const int32_t* tile, int64_t pixel, int64_t pixels, int64_t output, int64_t outputs) const {
+        if (f.sum_thresholds)
+            rows(tile, pixel, pixels, output, outputs,
+                 [&](const int32_t* sums, int64_t p, int64_t channel) { codes16(f, ints16(sums), p, channel); });
+        else if (ends_block(f))
+            rows(tile, pixel, pixels, output, outputs, [&](const int32_t* sums, int64_t p, int64_t channel) {
+                finish16<true>(f, scaled(scale, ints16(sums), channel), p, channel);
+            });
+        else
+            rows(tile, pixel, pixels, output, outputs, [&](const int32_t* sums, int64_t p, int64_t channel) {
+                finish16<false>(f, scaled(scale, ints16(sums), channel), p, channel);
+            });
+    }
+
+private:
+    template <class Finish16>
+    void rows(const int32_t* tile, int64_t pixel, int64_t pixels, int64_t output, int64_t outputs,
+              const Finish16& finish) const {
+        if constexpr (kColumns % 16 == 0) {
+            for (int64_t r = 0; r < pixels; ++r, tile += kColumns)
+                for (int64_t o = 0; o < outputs; o += 16) finish(tile + o, pixel + r, output + o);
+        } else {
+            const int64_t at = output % 16;
+            for (int64_t r = 0; r < pixels; ++r)
+                memcpy(joined + r * 16 + at, tile + r * kColumns, kColumns * sizeof(int32_t));
+            if (at + kColumns < 16 && output + outputs < f.channels) return;
+            for (int64_t r = 0; r < pixels; ++r) finish(joined + r * 16, pixel + r, output - at);
+        }
+    }
+
+    const SumScale& scale;
+    const Finishing& f;
+    int32_t* joined;  // [rows of a block][16], for narrow tiles
+};
+
+template <class Engine>
+class Counting : public ArrayCode {
+public:
+    template <class... Converter>
+    explicit Counting(const ArrayPlan& plan, const Converter&... converter)
+        : plan_(plan),
+          engine_(plan.conv, plan.borders, plan.panels, converter...),
+          loop_(plan.conv, plan.borders, engine_) {}
+
+    int64_t scratch_bytes() const override { return kJoinedBytes + Loop::Room::bytes(plan_.conv, engine_); }
+
+    void run(const uint64_t* x, int64_t images, const SumScale& scale, const Finishing& finishing,
+             unsigned char* scratch) const override {
+        BinaryConv conv = plan_.conv;
+        conv.x = x;
+        conv.geometry.batch = images;
+        const typename Loop::Room room(conv, scratch + kJoinedBytes);
+        const TileFinish<Engine::kColumns> finish(scale, finishing, reinterpret_cast<int32_t*>(scratch));
+        loop_.run(conv, 0, Loop::blocks(conv), 1, room, finish);
+    }
+
+private:
+    using Loop = TileLoop<Engine>;
+    static constexpr int64_t kJoinedBytes = Engine::kRows * 16 * sizeof(int32_t);
+
+    const ArrayPlan plan_;
+    const Engine engine_;
+    const Loop loop_;
+};
+
+ArrayCode* new_array(const ArrayPlan& plan) {
+    if (plan.converter) return new Counting<AdcEngine>(plan, *plan.converter);
+    return new Counting<XnorEngine>(plan);
+}
+
+// Products of floats are exact in double and are added in the order of the taps: the same sums for every instruction set.
+void run_dense(const DenseConv& conv, const float* x, const Finishing& f, unsigned char* scratch) {
+    constexpr int kPixels = kTileRows, kVectors = 4, kStep = kVectors * Doubles::kLanes;
+    const ConvGeometry& g = conv.geometry;
+    const int64_t channels = g.channels, depth = g.taps() * channels, out_w = g.out_width(), out_h = g.out_height();
+    const int64_t pixels = g.batch * out_w * out_h;
+    double* patch = reinterpret_cast<double*>(scratch);  // [kPixels][depth]
+    double* sums = patch + kPixels * depth;              // [kPixels][kPanelChannels]
+    for (int64_t first = 0; first < pixels; first += kPixels) {
+        const int64_t count = pixels - first < kPixels ? pixels - first : kPixels;
+        for (int64_t r = 0; r < count; ++r) {
+            const int64_t pixel = first + r, ox = pixel % out_w, oy = pixel / out_w % out_h,
+                          image = pixel / out_w / out_h;
+            double* to = patch + r * depth;
+            for (int64_t ky = 0; ky < g.kernel_h; ++ky)
+                for (int64_t kx = 0; kx < g.kernel_w; ++kx, to += channels) {
+                    const int64_t y = oy * g.stride_h - g.pad_h + ky, xx = ox * g.stride_w - g.pad_w + kx;
+                    const bool inside = y >= 0 && y < g.height && xx >= 0 && xx < g.width;
+                    const float* from = x + ((image * g.height + y) * g.width + xx) * conv.in_stride;
+                    for (int64_t c = 0; c < channels; ++c) to[c] = inside ? static_cast<double>(from[c]) : 0.0;
+                }
+        }
+        const double* weights = conv.weights;
+        for (int64_t panel = 0; panel < g.out_channels; panel += kPanelChannels) {
+            for (int64_t step = 0; step < kPanelChannels; step += kStep) {
+                Doubles::Vector sum[kPixels][kVectors];
+#pragma GCC unroll 4
+                for (int r = 0; r < kPixels; ++r)
+#pragma GCC unroll 4
+                    for (int j = 0; j < kVectors; ++j) sum[r][j] = Doubles::zero();
+                const double* w = weights + step;
+                for (int64_t k = 0; k < depth; ++k, w += kPanelChannels) {
+                    Doubles::Vector column[kVectors];
+#pragma GCC unroll 4
+                    for (int j = 0; j < kVectors; ++j) column[j] = Doubles::load(w + j * Doubles::kLanes);
+#pragma GCC unroll 4
+                    for (int r = 0; r < kPixels; ++r) {
+                        const Doubles::Vector a = Doubles::broadcast(patch[r * depth + k]);
+#pragma GCC unroll 4
+                        for (int j = 0; j < kVectors; ++j) sum[r][j] = Doubles::multiply_add(a, column[j], sum[r][j]);
+                    }
+                }
+#pragma GCC unroll 4
+                for (int r = 0; r < kPixels; ++r)
+#pragma GCC unroll 4
+                    for (int j = 0; j < kVectors; ++j)
+                        Doubles::store(sums + r * kPanelChannels + step + j * Doubles::kLanes, sum[r][j]);
+            }
+            for (int64_t r = 0; r < count; ++r)
+                for (int64_t c = 0; c < kPanelChannels && panel + c < g.out_channels; c += 16) {
+                    Doubles16 value, bias;
+                    memcpy(&value, sums + r * kPanelChannels + c, sizeof value);
+                    memcpy(&bias, conv.bias + panel + c, sizeof bias);
+                    finish16<false>(f, __builtin_convertvector(value + bias, Floats16), first + r, panel + c);
+                }
+            weights += depth * kPanelChannels;
+        }
+    }
+}
+
+void run_finish(const float* values, int64_t pixels, const Finishing& f) {
+    for (int64_t pixel = 0; pixel < pixels; ++pixel)
+        for (int64_t c = 0; c < f.channels; c += 16)
+            finish16<false>(f, floats16(values + pixel * f.stride + c), pixel, c);
+}
+
+void run_pool(const float* values, const Shape& shape, int64_t images, const Finishing& f) {
+    const int64_t height = shape.height / 2, width = shape.width / 2, stride = f.stride;
+    for (int64_t pixel = 0; pixel < images * height * width; ++pixel) {
+        const int64_t x = pixel % width, y = pixel / width % height, image = pixel / width / height;
+        const float* top = values + ((image * shape.height + 2 * y) * shape.width + 2 * x) * stride;
+        const float* bottom = top + shape.width * stride;
+        for (int64_t c = 0; c < f.channels; c += 16) {
+            const Floats16 a = floats16(top + c), b = floats16(top + stride + c);
+            const Floats16 d = floats16(bottom + c), e = floats16(bottom + stride + c);
+            const Floats16 upper = a > b ? a : b, lower = d > e ? d : e;
+            finish16<false>(f, upper > lower ? upper : lower, pixel, c);
+        }
+    }
+}
+
+void run_mean(const float* values, const Shape& shape, int64_t images, const Finishing& f) {
+    const int64_t pixels = shape.pixels();
+    for (int64_t image = 0; image < images; ++image, values += pixels * f.stride)
+        for (int64_t c = 0; c < f.channels; c += 16) {
+            Doubles16 sum = {};
+            for (int64_t p = 0; p < pixels; ++p)
+                sum += __builtin_convertvector(floats16(values + p * f.stride + c), Doubles16);
+            finish16<false>(f, __builtin_convertvector(sum / static_cast<double>(pixels), Floats16), image, c);
+        }
+}
+
+static_assert(AdcEngine::kColumns == XnorEngine::kColumns, "panels suit both");
+#undef BNNKIT_INLINE
+
+constexpr Code kCode = {AdcEngine::kColumns, kShift, kHasLookup, new_array, run_dense, run_finish, run_pool, run_mean};
+
+}  // namespace
+}  // namespace bnnkit::deploy

@@ -1,0 +1,103 @@
+// One layer of a packed network, and the memory a thread runs it in.
+//
+// A packed network is a list of steps over numbered buffers. A step reads one buffer (or the images), computes float values or
+// integer sums per pixel and channel, and finishes them: shortcut, normalization, Hardtanh, quantization. What leaves a step is
+// floats, bits, or both. Everything is NHWC: channels of a pixel lie together, floats padded to whole vectors of 16 channels,
+// bits to whole words, so that the next layer's patches are gathered by moving words.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "../core/geometry.h"
+
+namespace bnnkit::deploy {
+
+constexpr int kMaxPlanes = 4, kMaxThresholds = 15;
+constexpr int64_t kLaneChannels = 16;   // floats of a pixel are padded to a multiple of this
+constexpr int64_t kPanelChannels = 32;  // and parameters to a multiple of this
+constexpr int kImages = -1;             // as the buffer a step reads
+
+struct Shape {
+    int64_t channels = 0, height = 1, width = 1;
+
+    int64_t pixels() const { return height * width; }
+    int64_t stride() const { return ceil_div(channels, kLaneChannels) * kLaneChannels; }  // floats per pixel
+    int64_t words() const { return words_for(channels); }                                 // per pixel and plane
+};
+
+// How values become codes: plane p is bit p of the number of thresholds passed, or (thermometer) whether threshold p is passed.
+struct Levels {
+    int planes = 0;  // 0: no bits are kept
+    bool thermometer = false, strict = true;
+    std::vector<float> thresholds;
+};
+
+// What happens to a step's values v, in this order; every arithmetic step rounds to float32 once.
+struct Finish {
+    int out = 0;                      // buffer that receives the result
+    int residual = -1;                // v += floats of this buffer
+    bool pool = false;                // maximum over 2 x 2 pixels
+    std::vector<float> scale, shift;  // v = v * scale + shift, per channel; or none
+    bool clamp = false;               // to [-1, 1]
+    bool floats = true;               // keep v
+    Levels levels;                    // keep its code
+    // Where only the code of an integer sum matters (no shortcut, no pooling, no floats kept): code = number of thresholds t
+    // with sum >= sum_thresholds[t][channel], or -sum where flip[channel] is -1 instead of 0. Else empty.
+    std::vector<int32_t> sum_thresholds, flip;
+};
+
+class Memory {  // zeroed, 64-byte aligned
+public:
+    explicit Memory(int64_t bytes = 0);
+    ~Memory();
+    Memory(Memory&& other) noexcept;
+    Memory& operator=(Memory&& other) noexcept;
+    unsigned char* data() const { return data_; }
+    int64_t bytes() const { return bytes_; }
+
+private:
+    unsigned char* data_ = nullptr;
+    int64_t bytes_ = 0;
+};
+
+struct Buffer {
+    Shape shape;
+    int planes = 0;
+    bool has_floats = false;
+    Memory floats, bits;
+
+    float* values() const { return reinterpret_cast<float*>(floats.data()); }
+    uint64_t* plane(int p, int64_t images) const {
+        return reinterpret_cast<uint64_t*>(bits.data()) + p * images * shape.pixels() * shape.words();
+    }
+};
+
+// What one thread works in, for up to `images` images at a time.
+struct Workspace {
+    const uint8_t* pixels = nullptr;  // [images][channels][height][width], of the chunk at hand
+    std::vector<Buffer> buffers;
+    Memory scratch;
+};
+
+class Step {
+public:
+    Step(std::string name, int in, Shape in_shape, Shape out_shape, Finish finish)
+        : name(std::move(name)), in(in), in_shape(in_shape), out_shape(out_shape), finish(std::move(finish)) {}
+    virtual ~Step() = default;
+
+    virtual void run(Workspace& workspace, int64_t images) const = 0;
+    virtual int64_t scratch_bytes(int64_t images) const = 0;
+    virtual int64_t multiplications() const { return 0; }  // binary products of one image, per pair of planes
+
+    const std::string name;
+    const int in;
+    const Shape in_shape, out_shape;  // out_shape is after pooling
+    const Finish finish;
+};
+
+using StepPointer = std::shared_ptr<const Step>;
+
+}  // namespace bnnkit::deploy

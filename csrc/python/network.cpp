@@ -1,0 +1,160 @@
+// Packed networks for Python: steps are made from NumPy arrays and put together; torch.ops.bnnkit.run_networks runs them.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <array>
+#include <cstring>
+#include <memory>
+#include <optional>
+
+#include "../deploy/network.h"
+#include "../deploy/steps.h"
+
+namespace py = pybind11;
+using namespace bnnkit::deploy;
+
+namespace {
+
+template <class T>
+using Array = py::array_t<T, py::array::c_style | py::array::forcecast>;
+
+template <class T>
+std::vector<T> vector_of(const std::optional<Array<T>>& array) {
+    return array ? std::vector<T>(array->data(), array->data() + array->size()) : std::vector<T>{};
+}
+
+Shape shape_of(const std::array<int64_t, 3>& s) { return {s[0], s[1], s[2]}; }
+
+bnnkit::ConvGeometry geometry_of(const Shape& in, int64_t outputs, const std::array<int64_t, 2>& kernel,
+                                 const std::array<int64_t, 2>& stride, const std::array<int64_t, 2>& padding) {
+    bnnkit::ConvGeometry g;
+    g.channels = in.channels, g.height = in.height, g.width = in.width;
+    g.out_channels = outputs;
+    g.kernel_h = kernel[0], g.kernel_w = kernel[1];
+    g.stride_h = stride[0], g.stride_w = stride[1];
+    g.pad_h = padding[0], g.pad_w = padding[1];
+    if (outputs < 1 || g.kernel_h < 1 || g.kernel_w < 1 || g.stride_h < 1 || g.stride_w < 1 || g.out_height() < 1 ||
+        g.out_width() < 1)
+        throw std::invalid_argument("a convolution needs outputs");
+    return g;
+}
+
+// Steps never change, and pybind11 has no holder for pointers to const.
+using HeldStep = std::shared_ptr<Step>;
+HeldStep held(const StepPointer& step) { return std::const_pointer_cast<Step>(step); }
+
+struct HeldWeights {
+    std::shared_ptr<const ArrayWeights> weights;
+};
+
+class HeldNetwork {
+public:
+    explicit HeldNetwork(const std::vector<HeldStep>& steps)
+        : network_({steps.begin(), steps.end()}), number_(enlist(&network_)) {}
+    ~HeldNetwork() { strike(number_); }
+    HeldNetwork(const HeldNetwork&) = delete;
+    HeldNetwork& operator=(const HeldNetwork&) = delete;
+
+    Network& network() { return network_; }
+    int64_t number() const { return number_; }
+
+private:
+    Network network_;
+    int64_t number_;
+};
+
+}  // namespace
+
+void bind_network(py::module_& m) {
+    py::class_<Finish>(m, "Finish", "What happens to a step's values; see csrc/deploy/step.h.")
+        .def(py::init([](int out, int residual, bool pool, std::optional<Array<float>> scale,
+                         std::optional<Array<float>> shift, bool clamp, bool floats, int planes, bool thermometer,
+                         bool strict, std::vector<float> thresholds, std::optional<Array<int32_t>> sum_thresholds,
+                         std::optional<Array<int32_t>> flip) {
+                 return Finish{out,
+                               residual,
+                               pool,
+                               vector_of(scale),
+                               vector_of(shift),
+                               clamp,
+                               floats,
+                               {planes, thermometer, strict, std::move(thresholds)},
+                               vector_of(sum_thresholds),
+                               vector_of(flip)};
+             }),
+             py::kw_only(), py::arg("out"), py::arg("residual") = -1, py::arg("pool") = false,
+             py::arg("scale") = py::none(), py::arg("shift") = py::none(), py::arg("clamp") = false,
+             py::arg("floats") = true, py::arg("planes") = 0, py::arg("thermometer") = false, py::arg("strict") = true,
+             py::arg("thresholds") = std::vector<float>{}, py::arg("sum_thresholds") = py::none(),
+             py::arg("flip") = py::none());
+
+    py::class_<Step, HeldStep>(m, "Step", "One layer of a packed network; never changes.")
+        .def_readonly("name", &Step::name)
+        .def_property_readonly("multiplications", &Step::multiplications);
+
+    m.def("image_step", [](const std::string& name, std::array<int64_t, 3> images, std::array<int64_t, 3> out,
+                           const Array<float>& values, const Finish& finish) {
+        std::vector<float> table(values.data(), values.data() + values.size());
+        return held(image_step(name, shape_of(images), shape_of(out), std::move(table), finish));
+    });
+    m.def("dense_step", [](const std::string& name, int in, std::array<int64_t, 3> in_shape,
+                           const Array<float>& weights, const std::optional<Array<float>>& bias,
+                           std::array<int64_t, 2> stride, std::array<int64_t, 2> padding, const Finish& finish) {
+        const Shape shape = shape_of(in_shape);
+        if (weights.ndim() != 4 || weights.shape(1) != shape.channels)
+            throw std::invalid_argument(name + ": weights do not fit the input");
+        const auto g = geometry_of(shape, weights.shape(0), {weights.shape(2), weights.shape(3)}, stride, padding);
+        if (bias && bias->size() != g.out_channels) throw std::invalid_argument(name + ": wrong biases");
+        return held(dense_step(name, in, g, weights.data(), bias ? bias->data() : nullptr, finish));
+    });
+    m.def("mean_step", [](const std::string& name, int in, std::array<int64_t, 3> in_shape, const Finish& finish) {
+        return held(mean_step(name, in, shape_of(in_shape), finish));
+    });
+
+    py::class_<HeldWeights>(m, "ArrayWeights", "Packed weights of one layer and the layout they have.")
+        .def(py::init([](const Array<uint8_t>& rows, std::array<int64_t, 3> in_shape, std::array<int64_t, 2> kernel,
+                         std::array<int64_t, 2> stride, std::array<int64_t, 2> padding, int64_t channels_per_array,
+                         bool tap, int x_planes, bool x_thermometer, bool w_thermometer, bool flatten) {
+                 if (rows.ndim() != 3 || rows.shape(2) % 8 != 0)
+                     throw std::invalid_argument("rows: needed [planes, outputs, whole words]");
+                 if (x_planes < 1 || x_planes > 4 || rows.shape(0) < 1 || rows.shape(0) > 4 || channels_per_array < 1)
+                     throw std::invalid_argument("rows: needed 1 to 4 planes");
+                 auto w = std::make_shared<ArrayWeights>();
+                 w->geometry = geometry_of(shape_of(in_shape), rows.shape(1), kernel, stride, padding);
+                 w->channels_per_array = channels_per_array;
+                 w->tap = tap;
+                 w->x_planes = x_planes;
+                 w->w_planes = static_cast<int>(rows.shape(0));
+                 w->x_thermometer = x_thermometer;
+                 w->w_thermometer = w_thermometer;
+                 w->flatten = flatten;
+                 w->rows.resize(static_cast<size_t>(rows.size()) / 8);
+                 memcpy(w->rows.data(), rows.data(), static_cast<size_t>(rows.size()));
+                 return HeldWeights{w};
+             }),
+             py::kw_only(), py::arg("rows"), py::arg("in_shape"), py::arg("kernel"), py::arg("stride"),
+             py::arg("padding"), py::arg("channels_per_array"), py::arg("tap"), py::arg("x_planes"),
+             py::arg("x_thermometer"), py::arg("w_thermometer"), py::arg("flatten"));
+
+    m.def("array_step",
+          [](const std::string& name, int in, std::array<int64_t, 3> in_shape, const HeldWeights& weights,
+             const std::optional<Array<int32_t>>& thresholds, const std::optional<Array<int32_t>>& levels, double scale,
+             double offset, const std::optional<Array<float>>& bias, const Finish& finish, const HeldStep& like) {
+              ArrayConverter converter{vector_of(thresholds), vector_of(levels), scale, offset, vector_of(bias)};
+              return held(
+                  array_step(name, in, shape_of(in_shape), weights.weights, std::move(converter), finish, like.get()));
+          });
+
+    py::class_<HeldNetwork>(m, "Network", "Steps put together; torch.ops.bnnkit.run_networks runs it by its number.")
+        .def(py::init<const std::vector<HeldStep>&>())
+        .def_property_readonly("number", &HeldNetwork::number)
+        .def_property_readonly("classes", [](HeldNetwork& n) { return n.network().classes(); })
+        .def_property_readonly("bytes", [](HeldNetwork& n) { return n.network().bytes(); })
+        .def("take_profile", [](HeldNetwork& n) {
+            std::vector<std::pair<std::string, int64_t>> shares;
+            const std::vector<int64_t> spent = n.network().take_profile();
+            for (size_t i = 0; i < spent.size(); ++i) shares.emplace_back(n.network().steps()[i]->name, spent[i]);
+            return shares;
+        });
+}
