@@ -5,15 +5,23 @@ logits = packed(images)                       # uint8 [N, C, H, W] -> float32 [N
 deploy.save(packed.weights, "net.bnn.safetensors")
 """
 
-from bnnkit.deploy.file import load, save
+from pathlib import Path
+
+from bnnkit.deploy.file import is_packed, load, of_checkpoint, save
 from bnnkit.deploy.network import PackedNetwork, compile, run_together
 from bnnkit.deploy.weights import PackedWeights, pack_model, unpack_model, why_not
 
+SAMPLE = Path(__file__).with_name("sample.safetensors")
+"""A small network trained on the packaged digits, for commands that are given none."""
+
 __all__ = [
+    "SAMPLE",
     "PackedNetwork",
     "PackedWeights",
     "compile",
+    "is_packed",
     "load",
+    "of_checkpoint",
     "pack_model",
     "run_together",
     "save",

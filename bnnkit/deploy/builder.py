@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, TypeAlias
 
@@ -12,32 +13,38 @@ from bnnkit.cim import Layout
 from bnnkit.data import normalize
 from bnnkit.deploy.fold import Sums, sum_thresholds
 from bnnkit.deploy.weights import PackedWeights, quantized_weight
+from bnnkit.models import Model
 from bnnkit.nn import CimConv2d, CimLinear
 from bnnkit.ops import extension, pack_kernels
-from bnnkit.quantizers import Quantizer
 
 Shape: TypeAlias = tuple[int, int, int]
 ArrayLayer: TypeAlias = CimConv2d | CimLinear
 
 
 class Parts:
-    """What networks that differ in their converters have in common: steps, and packed weights by layout."""
+    """What networks that differ in arrays and converters have in common.
+
+    Attributes:
+        steps: steps in full precision, by name.
+        weights: packed weights, by layer and layout.
+        arrays: the latest step of each layer on arrays, whose panels the next one may take over.
+    """
 
     def __init__(self) -> None:
-        self.steps: dict[object, Any] = {}
-        self.weights: dict[object, Any] = {}
-        self.arrays: dict[object, Any] = {}
-        """The latest step of each layer, whose panels the next one may take over."""
+        self.steps: dict[str, Any] = {}
+        self.weights: dict[tuple[str, Layout], Any] = {}
+        self.arrays: dict[str, Any] = {}
 
 
 class Builder:
-    """Collect steps; buffers have names, and a step may write what no later step of another branch still reads.
+    """Collect the steps of a network. Layers are named as in the network, buffers as the plan likes.
 
-    Every method returns nothing and leaves `dst` readable. `norm` is the name of a normalization, `levels` the quantizer
-    of the layer that reads the bits, `floats` whether a later step reads the values themselves.
+    `norm` is the normalization of the values, `reader` the layer on arrays that reads their bits, `floats` whether a
+    later step reads the values themselves. A buffer may be written again once nothing reads it any more.
     """
 
-    def __init__(self, weights: PackedWeights, parts: Parts) -> None:
+    def __init__(self, skeleton: Model, weights: PackedWeights, parts: Parts) -> None:
+        self.skeleton = skeleton
         self.weights = weights
         self.parts = parts
         self.steps: list[Any] = []
@@ -45,23 +52,22 @@ class Builder:
         self._buffers: dict[str, int] = {}
         self._shapes: dict[str, Shape] = {}
 
-    def image(self, dst: str, *, flatten: bool = False, levels: Quantizer | None = None) -> None:
+    def image(self, dst: str, *, flatten: bool = False, reader: str | None = None) -> None:
         """Read the images: normalized values, or their codes."""
-        channels, height, width = (int(n) for n in self.weights.config["in_shape"])
+        channels, height, width = self.skeleton.settings.in_shape
         shape = (channels * height * width, 1, 1) if flatten else (channels, height, width)
-        bytes_ = torch.arange(256, dtype=torch.uint8).view(256, 1, 1, 1).expand(256, channels, 1, 1)
-        values = normalize(bytes_, self.weights.mean, self.weights.std).view(256, channels).t().contiguous()
-        finish = self._finish(dst, floats=levels is None, levels=levels)
+        every_byte = torch.arange(256, dtype=torch.uint8).view(256, 1, 1, 1).expand(256, channels, 1, 1)
+        values = normalize(every_byte, self.weights.mean, self.weights.std).view(256, channels).t().contiguous()
+        finish = self._finish(dst, floats=reader is None, reader=reader)
         self._shared(
-            ("image", dst, _key(levels)),
             lambda: self._native.image_step("images", (channels, height, width), shape, values.numpy(), finish),
+            "images",
         )
         self._shapes[dst] = shape
 
     def dense(
         self,
         name: str,
-        layer: nn.Conv2d | nn.Linear,
         src: str,
         dst: str,
         *,
@@ -69,33 +75,31 @@ class Builder:
         clamp: bool = False,
         pool: bool = False,
         floats: bool = True,
-        levels: Quantizer | None = None,
+        reader: str | None = None,
     ) -> None:
         """Run a layer in full precision."""
+        layer = self.skeleton.get_submodule(name)
         weight, bias = self.weights.tensors[f"{name}.weight"], self.weights.tensors.get(f"{name}.bias")
         stride, padding = _window(layer)
         kernel = weight if weight.dim() == 4 else weight[:, :, None, None]
-        shape = self._shapes[src]
-        finish = self._finish(dst, norm=norm, clamp=clamp, pool=pool, floats=floats, levels=levels)
+        shape, finish = self._shapes[src], self._finish(dst, norm, clamp, pool, None, floats, reader)
         self._shared(
-            ("dense", name, src, dst, _key(levels)),
             lambda: self._native.dense_step(
                 name, self._buffers[src], shape, kernel.numpy(), _numpy(bias), stride, padding, finish
             ),
+            name,
         )
-        self._shapes[dst] = _conv_shape(shape, len(weight), tuple(kernel.shape[2:]), stride, padding, pool)
+        self._shapes[dst] = _conv_shape(shape, len(weight), kernel.shape[2:], stride, padding, pool)
 
     def mean(self, name: str, src: str, dst: str, *, norm: str | None = None, clamp: bool = False) -> None:
         """Average over all pixels."""
-        shape = self._shapes[src]
-        finish = self._finish(dst, norm=norm, clamp=clamp)
-        self._shared(("mean", name), lambda: self._native.mean_step(name, self._buffers[src], shape, finish))
+        shape, finish = self._shapes[src], self._finish(dst, norm, clamp)
+        self._shared(lambda: self._native.mean_step(name, self._buffers[src], shape, finish), name)
         self._shapes[dst] = (shape[0], 1, 1)
 
     def array(
         self,
         name: str,
-        layer: ArrayLayer,
         src: str,
         dst: str,
         *,
@@ -104,22 +108,19 @@ class Builder:
         pool: bool = False,
         residual: str | None = None,
         floats: bool = False,
-        levels: Quantizer | None = None,
+        reader: str | None = None,
     ) -> None:
         """Run a layer on arrays; its input is the bits of `src`, all pixels of it for a linear layer."""
-        shape, layout = self._shapes[src], _layout(layer)
+        layer, shape = self._array_layer(name), self._shapes[src]
+        layout = _layout(layer)
         flatten = isinstance(layer, CimLinear) and shape[1:] != (1, 1)
         bias = self.weights.tensors.get(f"{name}.bias")
         sums = _sums(layer, layout, bias)
-        folded = {}
-        if norm is not None and clamp and levels is not None and not (floats or pool or residual):
-            thresholds, direction = sum_thresholds(sums, *self._norm(norm), levels)
+        folded: dict[str, Any] = {}
+        if norm and clamp and reader and not (floats or pool or residual):
+            thresholds, direction = sum_thresholds(sums, *self._norm(norm), self._array_layer(reader).activation)
             folded = {"sum_thresholds": thresholds.numpy(), "flip": (direction < 0).int().neg().numpy()}
-        finish = self._finish(
-            dst, norm=norm, clamp=clamp, pool=pool, residual=residual, floats=floats, levels=levels, **folded
-        )
-        adc = layer.adc
-        reach = max(layout.rows_of(s) for s in range(layout.arrays))
+        adc, reach = layer.adc, max(layout.rows_of(s) for s in range(layout.arrays))
         step = self._native.array_step(
             name,
             self._buffers[src],
@@ -130,15 +131,19 @@ class Builder:
             sums.scale,
             0.0 if adc is None else adc.offset,
             _numpy(bias),
-            finish,
+            self._finish(dst, norm, clamp, pool, residual, floats, reader, **folded),
             self.parts.arrays.get(name),
         )
         self.parts.arrays[name] = step
         self.steps.append(step)
         stride, padding = _window(layer)
-        kernel = (layout.kernel_h, layout.kernel_w)
-        from_shape = (layout.channels, 1, 1) if flatten else shape
-        self._shapes[dst] = _conv_shape(from_shape, layer.weight.shape[0], kernel, stride, padding, pool)
+        kernel, read = (layout.kernel_h, layout.kernel_w), (layout.channels, 1, 1) if flatten else shape
+        self._shapes[dst] = _conv_shape(read, layer.weight.shape[0], kernel, stride, padding, pool)
+
+    def _array_layer(self, name: str) -> ArrayLayer:
+        layer = self.skeleton.get_submodule(name)
+        assert isinstance(layer, CimConv2d | CimLinear), f"{name} is no layer on arrays"
+        return layer
 
     def _array_weights(self, name: str, layer: ArrayLayer, layout: Layout, shape: Shape, flatten: bool) -> Any:
         key = (name, layout)
@@ -164,19 +169,18 @@ class Builder:
     def _finish(
         self,
         dst: str,
-        *,
         norm: str | None = None,
         clamp: bool = False,
         pool: bool = False,
         residual: str | None = None,
         floats: bool = True,
-        levels: Quantizer | None = None,
+        reader: str | None = None,
         **folded: Any,
     ) -> Any:
-        out = self._buffers.setdefault(dst, len(self._buffers))
         scale, shift = (None, None) if norm is None else (t.numpy() for t in self._norm(norm))
+        levels = None if reader is None else self._array_layer(reader).activation
         return self._native.Finish(
-            out=out,
+            out=self._buffers.setdefault(dst, len(self._buffers)),
             residual=-1 if residual is None else self._buffers[residual],
             pool=pool,
             scale=scale,
@@ -193,10 +197,11 @@ class Builder:
     def _norm(self, name: str) -> tuple[Tensor, Tensor]:
         return self.weights.tensors[f"{name}.scale"], self.weights.tensors[f"{name}.shift"]
 
-    def _shared(self, key: object, make: Any) -> None:
-        if key not in self.parts.steps:
-            self.parts.steps[key] = make()
-        self.steps.append(self.parts.steps[key])
+    def _shared(self, make: Callable[[], Any], name: str) -> None:
+        """Add a step that does not depend on converters: networks of the same parts have it in common."""
+        if name not in self.parts.steps:
+            self.parts.steps[name] = make()
+        self.steps.append(self.parts.steps[name])
 
 
 def _sums(layer: ArrayLayer, layout: Layout, bias: Tensor | None) -> Sums:
@@ -226,12 +231,7 @@ def _window(layer: nn.Module) -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 def _conv_shape(
-    shape: Shape,
-    channels: int,
-    kernel: tuple[int, ...],
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    pool: bool,
+    shape: Shape, channels: int, kernel: Sequence[int], stride: tuple[int, int], padding: tuple[int, int], pool: bool
 ) -> Shape:
     sizes = [(shape[i + 1] + 2 * padding[i] - kernel[i]) // stride[i] + 1 for i in range(2)]
     height, width = (size // 2 if pool else size for size in sizes)
@@ -240,7 +240,3 @@ def _conv_shape(
 
 def _numpy(tensor: Tensor | None) -> Any:
     return None if tensor is None else tensor.numpy()
-
-
-def _key(levels: Quantizer | None) -> object:
-    return None if levels is None else levels.bits

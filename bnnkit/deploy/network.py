@@ -19,9 +19,9 @@ from bnnkit.ops import extension
 class PackedNetwork(nn.Module):
     """Run a packed network on the CPU.
 
-    Each thread takes a few images at a time through all layers. Between layers travel bits; normalization, Hardtanh and
-    quantization are thresholds on integer sums wherever nothing else reads the values. The logits are those of the torch
-    modules in `bnnkit.train.evaluate`, bit for bit, whatever the batch size, threads and kernel variant.
+    Each thread takes a few images at a time through all layers. Between layers travel bits; normalization, Hardtanh
+    and quantization are thresholds on integer sums wherever nothing else reads the values. The logits are those of the
+    torch modules in `bnnkit.train.evaluate`, bit for bit, whatever the batch size, threads and kernel variant.
 
     Args:
         weights: parameters, architecture and normalization of the images.
@@ -54,8 +54,8 @@ class PackedNetwork(nn.Module):
             )
         self.config = skeleton.config
         self._parts = Parts() if parts is None else parts
-        build = Builder(weights, self._parts)
-        PLANS.get(self.config["name"])(skeleton, build)
+        build = Builder(skeleton, weights, self._parts)
+        PLANS.get(skeleton.settings.name)(skeleton, build)
         self._network = extension.load().Network(build.steps)
         self._products = {step.name: step.multiplications for step in build.steps}
         self.eval()

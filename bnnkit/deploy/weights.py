@@ -1,4 +1,4 @@
-"""What a packed network must remember: bits of the low-bit weights, floats of the rest, and how images become inputs."""
+"""What a packed network must remember: bits of the low-bit weights, floats of the rest, normalization of images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class PackedWeights:
     Attributes:
         config: arguments of `create_model`.
         mean, std: normalization of the images, per channel.
-        tensors: by layer name, `.codes` (uint8, bits of the weight codes, plane after plane, in the weight's own order),
+        tensors: by layer name, `.codes` (uint8, bits of the weight codes, plane after plane, in the weight's order),
             `.bias`, `.weight` (float32, full-precision layers), `.scale` and `.shift` (float32, normalizations).
         provenance: where the weights come from.
     """

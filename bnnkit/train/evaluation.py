@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bnnkit.data import Split
+from bnnkit.deploy import PackedNetwork, run_together
 from bnnkit.errors import GateError
 from bnnkit.train.images import Preparation
 from bnnkit.train.nonfinite import first_non_finite
@@ -134,25 +135,57 @@ def evaluate(
         >>> evaluate(model, digits.test, torch.arange(360), preparation).score.total
         360
     """
-    start = time.perf_counter()
     was_training = model.training
     model.eval()
-    parts: list[Tensor] = []
     try:
         with repeatable(model):
-            for chosen in indices.split(batch):
-                local = chosen.to(split.images.device)
-                logits = _forward(model, preparation(split.images[local]))
-                parts.append(logits.cpu())
-                each(sum(map(len, parts)))
+            [found] = _evaluate(lambda x: _forward(model, preparation(x))[None], split, indices, batch, each)
     finally:
         model.train(was_training)
-    found, labels = torch.cat(parts), split.labels[indices.to(split.labels.device)].cpu()
-    predictions = torch.where(found.isfinite().all(1), found.argmax(1), -1)
-    # All images at once: the sum does not depend on the batches either.
-    loss = nn.functional.cross_entropy(found.double(), labels).item()
-    score = Score(int((predictions == labels).sum()), len(indices))
-    return Evaluation(score, loss, found, predictions, time.perf_counter() - start)
+    return found
+
+
+@torch.inference_mode()
+def evaluate_packed(
+    networks: Sequence[PackedNetwork],
+    split: Split,
+    indices: Tensor,
+    preparation: Preparation,
+    *,
+    batch: int = 256,
+    each: Callable[[int], None] = lambda done: None,
+) -> list[Evaluation]:
+    """Run packed networks over the same images; what they have in common is computed once. See `evaluate`.
+
+    Returns:
+        One evaluation per network; `seconds` is the same share of the whole for each.
+    """
+    if not networks:
+        return []
+    return _evaluate(lambda x: run_together(networks, preparation.fit(x).cpu()), split, indices, batch, each)
+
+
+def _evaluate(
+    logits_of: Callable[[Tensor], Tensor], split: Split, indices: Tensor, batch: int, each: Callable[[int], None]
+) -> list[Evaluation]:
+    """Evaluate functions from stored images to logits [networks, N, classes]."""
+    start = time.perf_counter()
+    parts: list[Tensor] = []
+    done = 0
+    for chosen in indices.split(batch):
+        parts.append(logits_of(split.images[chosen.to(split.images.device)]).cpu())
+        done += len(chosen)
+        each(done)
+    every, labels = torch.cat(parts, 1), split.labels[indices.to(split.labels.device)].cpu()
+    seconds = (time.perf_counter() - start) / len(every)
+    evaluations = []
+    for found in every:
+        predictions = torch.where(found.isfinite().all(1), found.argmax(1), -1)
+        # All images at once: the sum does not depend on the batches either.
+        loss = nn.functional.cross_entropy(found.double(), labels).item()
+        score = Score(int((predictions == labels).sum()), len(indices))
+        evaluations.append(Evaluation(score, loss, found, predictions, seconds))
+    return evaluations
 
 
 def _forward(model: nn.Module, images: Tensor) -> Tensor:

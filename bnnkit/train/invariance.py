@@ -1,4 +1,7 @@
-"""Whether the logits stay the same, bit for bit, whatever the batch size, threads, kernel variant and backend."""
+"""Whether the logits stay the same, bit for bit, whatever the batch size, threads, kernel variant and backend.
+
+A network that can be packed is the baseline as a `PackedNetwork`; its own layers in torch are one of the settings then.
+"""
 
 from __future__ import annotations
 
@@ -12,27 +15,34 @@ import torch
 from torch import Tensor, nn
 
 from bnnkit.data import Split
+from bnnkit.deploy import compile
+from bnnkit.models import Model
 from bnnkit.nn import Backend, Operands, backend
-from bnnkit.train.evaluation import evaluate
+from bnnkit.train.evaluation import evaluate, evaluate_packed
 from bnnkit.train.images import Preparation
 from bnnkit.train.precision import repeatable
 
 BATCHES = (1, 7, 256)
 THREADS = (1, 2)
+PACKED = "(packed network)"
 SLOW_IMAGES = 16
 """Images for the backends that loop over arrays in torch or compute in double precision."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One way to compute the same logits, and on how many images it is tried."""
+    """One way to compute the same logits, and on how many images it is tried.
+
+    Attributes:
+        backend: of the layers; None: the packed network.
+    """
 
     name: str
     images: int
     batch: int = 256
     threads: int | None = None
     variant: str | None = None
-    backend: Backend = "auto"
+    backend: Backend | None = "auto"
 
     @contextmanager
     def in_force(self) -> Iterator[None]:
@@ -41,7 +51,7 @@ class Setting:
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         try:
-            with backend(self.backend), _forced(self.variant) if self.variant else nullcontext():
+            with backend(self.backend or "auto"), _forced(self.variant) if self.variant else nullcontext():
                 yield
         finally:
             torch.set_num_threads(before)
@@ -77,18 +87,19 @@ def check_invariance(
     indices: Tensor,
     preparation: Preparation,
     *,
-    backend: Backend = "auto",
+    backend: Backend | None = "auto",
     each: Callable[[str], None] = lambda setting: None,
 ) -> list[Finding]:
     """Compute logits in every setting and compare them with those of batch 256.
 
     Args:
         indices: int64 [N], images; the backends "torch" and "reference" use the first 16 of them.
-        backend: of the baseline and of the settings that do not choose one.
+        backend: of the layers, in the baseline and in the settings that do not choose one; None: the packed network.
         each: called with the name of each setting before it runs.
 
     Raises:
         MissingError: the baseline needs the compiled extension, and it is not installed.
+        UsageError: `backend` is None and the network cannot be packed.
     """
     baseline = Setting("batch 256", len(indices), backend=backend)
     expected = _logits(model, split, indices, preparation, baseline)
@@ -99,21 +110,25 @@ def check_invariance(
         found = _logits(model, split, used, preparation, setting)
         other = (found != expected[: setting.images]).any(1)
         layer, on_integers = None, False
-        if other.any():
+        if other.any() and setting.backend is not None and backend is not None:
             which = int(other.nonzero()[0])
             layer, on_integers = _first_difference(model, split, used, preparation, which, baseline, setting)
+        elif other.any():
+            layer, on_integers = PACKED, True
         largest = float((found - expected[: setting.images]).abs().max())
         findings.append(Finding(setting.name, setting.images, int(other.sum()), largest, layer, on_integers))
     return findings
 
 
-def settings(images: int, chosen: Backend = "auto") -> list[Setting]:
+def settings(images: int, chosen: Backend | None = "auto") -> list[Setting]:
     """Return the settings that can be tried here."""
     slow = min(images, SLOW_IMAGES)
     found = [Setting(f"batch {batch}", images, batch=batch, backend=chosen) for batch in BATCHES]
     found += [Setting(f"threads {threads}", images, threads=threads, backend=chosen) for threads in THREADS]
-    if chosen in ("auto", "packed"):
+    if chosen in (None, "auto", "packed"):
         found += [Setting(f"variant {name}", images, variant=name, backend=chosen) for name in _variants()]
+    if chosen is None:
+        found.append(Setting("layer by layer", images, backend="auto"))
     others: tuple[Backend, ...] = ("torch", "reference")
     found += [Setting(f"backend {name}", slow, backend=name) for name in others if name != chosen]
     return found
@@ -128,7 +143,12 @@ def sums_integers(layer: nn.Module) -> bool:
 
 def _logits(model: nn.Module, split: Split, indices: Tensor, preparation: Preparation, setting: Setting) -> Tensor:
     with setting.in_force():
-        return evaluate(model, split, indices, preparation, batch=setting.batch).logits
+        if setting.backend is not None:
+            return evaluate(model, split, indices, preparation, batch=setting.batch).logits
+        assert isinstance(model, Model)
+        # Compiled anew, because a packed network keeps the variant it was made for.
+        network = compile(model, preparation.mean, preparation.std)
+        return evaluate_packed([network], split, indices, preparation, batch=setting.batch)[0].logits
 
 
 def _first_difference(

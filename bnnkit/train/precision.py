@@ -59,7 +59,7 @@ def repeatable(model: nn.Module) -> Iterator[None]:
 @contextmanager
 def _replaced(layers: Sequence[nn.Module], make: Callable[[nn.Module], Forward]) -> Iterator[None]:
     for layer in layers:
-        layer.forward = make(layer)  # type: ignore[method-assign]
+        layer.forward = make(layer)
     try:
         yield
     finally:

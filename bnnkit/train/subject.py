@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bnnkit import checkpoint, runs
+from bnnkit import checkpoint, deploy, runs
 from bnnkit.checkpoint import Checkpoint
 from bnnkit.data import Dataset, load
+from bnnkit.deploy import PackedWeights
 from bnnkit.errors import MismatchError, MissingError
 from bnnkit.models import MODELS, Model
 from bnnkit.runs import Run
@@ -38,9 +41,30 @@ class Subject:
         channels, height, width = (int(size) for size in self.checkpoint.config["in_shape"])
         return Preparation.from_metadata(self.checkpoint.metadata, (channels, height, width))
 
+    @property
+    def is_packed(self) -> bool:
+        """Whether the file holds a packed network instead of latent weights."""
+        return deploy.is_packed(self.checkpoint)
+
     def model(self, changes: Mapping[str, Any]) -> Model:
         """Build the network with its weights, in evaluation mode; `changes` are options of arrays and converters."""
+        if self.is_packed:
+            return deploy.unpack_model(deploy.of_checkpoint(self.checkpoint), **changes)
         return checkpoint.build(self.checkpoint, **changes)
+
+    def packed_weights(self) -> PackedWeights:
+        """Return the network packed.
+
+        Raises:
+            UsageError: it cannot be packed.
+        """
+        if self.is_packed:
+            return deploy.of_checkpoint(self.checkpoint)
+        preparation, provenance = self.preparation, self.provenance
+        stamp = self.path.with_name("stamp.json")
+        if stamp.is_file():
+            provenance["command"] = shlex.join(json.loads(stamp.read_text())["argv"])
+        return deploy.pack_model(self.model({}), preparation.mean, preparation.std, provenance)
 
     def dataset(self, name: str | None, data_dir: Path | None) -> Dataset:
         """Open the dataset `name`, by default the one the network was trained on.
@@ -89,6 +113,17 @@ def find(reference: str, *, root: Path = runs.ROOT) -> Subject:
     if "/" not in reference and not path.exists():
         _check_name(reference, root)
     return Subject(checkpoint.read(_weights(runs.resolve(reference, root=root))))
+
+
+def find_or_sample(reference: str | None, *, root: Path = runs.ROOT) -> Subject:
+    """Read the network that a person means; without a name the newest run, and without runs the packaged sample.
+
+    Raises:
+        MissingError, MismatchError: as `find`.
+    """
+    if reference is None and not runs.every("train", root=root):
+        return Subject(checkpoint.read(deploy.SAMPLE))
+    return find(runs.LATEST if reference is None else reference, root=root)
 
 
 def _newest(model: str, root: Path) -> Run:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bnnkit.data import Dataset, Split
+    from bnnkit.deploy import PackedNetwork
     from bnnkit.models import Model
     from bnnkit.nn import Backend
     from bnnkit.train.evaluation import Evaluation
@@ -53,12 +54,13 @@ class _Row:
 # The parameters are the documentation of the command, which makes the function long.
 def eval(
     subject: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="[CKPT|RUN|MODEL]",
-            help="Checkpoint file, run (path, name, or latest), or a model: its newest run.",
+            help="Checkpoint or packed file, run (path, name, or latest), or a model: its newest run "
+            "[default: latest, or without runs the packaged sample].",
         ),
-    ] = "latest",
+    ] = None,
     dataset: Annotated[str | None, typer.Option(help="Dataset [default: the one it was trained on].")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where prepared datasets live [default: $BNNKIT_DATA].")] = None,
     adc_bit: Annotated[
@@ -92,15 +94,17 @@ def eval(
 ) -> None:
     """Test a trained network on all test images.
 
-    Layers in full precision are computed in double precision, so the result does not depend on batch size or threads.
+    A network with low-bit layers is packed first and runs from bytes to logits in compiled kernels; the table says so.
+    Layers in full precision are computed in double precision, so the result does not depend on batch size, threads or
+    backend.
     """
     from bnnkit import checkpoint
     from bnnkit.quantizers import parse_bits
     from bnnkit.train.images import limited
-    from bnnkit.train.subject import find
+    from bnnkit.train.subject import find, find_or_sample
 
     _prepare(batch, limit, threads)
-    trained = find(subject, root=runs_dir)
+    trained = find_or_sample(subject, root=runs_dir)
     expected = {"ao_bit": ao_bit, "w_bit": w_bit}
     checkpoint.check(trained.checkpoint, {k: parse_bits(v) for k, v in expected.items() if v is not None})
     other = find(compare, root=runs_dir) if compare is not None else None
@@ -111,14 +115,16 @@ def eval(
     arrays = {"rows": rows, "mapping": mapping, "channels_per_array": channels_per_array}
     changes = {name: value for name, value in arrays.items() if value is not None}
     work = _Work(data.test, indices, batch, backend, changes)
-    table = []
-    for bit in bits:
-        compared = work.measure(other, bit if adc_bit else None) if other else None
-        table.append(_Row(bit, work.measure(trained, bit), compared))
+    backend_used, found = work.measure(trained, bits)
+    compared: Sequence[Evaluation | None] = [None] * len(bits)
+    if other is not None:
+        _, compared = work.measure(other, bits if adc_bit else [other.checkpoint.config["adc_bit"]] * len(bits))
+    table = [_Row(*row) for row in zip(bits, found, compared, strict=True)]
     if logits is not None:
         _write_logits(logits, table[0].found)
     findings = work.invariance(trained, bits[0]) if check_invariance else []
-    report = _Report(trained, other, data, table, findings, limit is not None and limit < len(data.test))
+    limited_to = limit is not None and limit < len(data.test)
+    report = _Report(trained, other, data, table, findings, backend_used, limited_to)
     report.print(json)
     report.check(min_acc)
 
@@ -175,38 +181,76 @@ class _Work:
     backend: str
     changes: Mapping[str, Any]
 
-    def measure(self, subject: Subject, adc_bit: int | str | None) -> Evaluation:
-        """Evaluate a network, as it is stored where `adc_bit` is None."""
+    def measure(self, subject: Subject, bits: Sequence[int | str]) -> tuple[str, list[Evaluation]]:
+        """Evaluate a network through converters of each width; return also which backend computed it."""
         from bnnkit.nn import backend
-        from bnnkit.train import evaluate
+        from bnnkit.train.evaluation import evaluate, evaluate_packed
 
-        model = self._model(subject, adc_bit)
         total = len(self.indices)
-        with backend(cast("Backend", self.backend)), output.progress(f"ADC {model.config['adc_bit']}", total) as bar:
-            return evaluate(
-                model,
-                self.split,
-                self.indices,
-                subject.preparation,
-                batch=self.batch,
-                each=lambda done: None if done == total else bar.update(done, total),
-            )
+        networks = self._packed(subject, bits)
+        title = f"ADC {', '.join(map(str, bits))}"
+        if networks is not None:
+            with output.progress(title, total) as bar:
+                found = evaluate_packed(
+                    networks,
+                    self.split,
+                    self.indices,
+                    subject.preparation,
+                    batch=self.batch,
+                    each=lambda done: None if done == total else bar.update(done, total),
+                )
+            return "packed", found
+        found = []
+        for bit in bits:
+            with (
+                backend(cast("Backend", self.backend)),
+                output.progress(f"ADC {bit}", total) as bar,
+            ):
+                found.append(
+                    evaluate(
+                        self._model(subject, bit),
+                        self.split,
+                        self.indices,
+                        subject.preparation,
+                        batch=self.batch,
+                        each=lambda done, bar=bar: None if done == total else bar.update(done, total),  # type: ignore[misc]
+                    )
+                )
+        return "layer by layer" if self.backend == "auto" else self.backend, found
+
+    def _packed(self, subject: Subject, bits: Sequence[int | str]) -> list[PackedNetwork] | None:
+        """Return packed networks, or None where another backend is asked for or has to do it."""
+        from bnnkit.deploy import PackedNetwork, why_not
+
+        if self.backend not in ("auto", "packed"):
+            return None
+        reason = next((r for bit in bits if (r := why_not(self._model(subject, bit)))), None)
+        if reason is not None:
+            if self.backend == "packed":
+                raise UsageError(f"--backend packed: {reason}", hint="use --backend auto")
+            output.log(f"not packed: {reason}")
+            return None
+        first = PackedNetwork(subject.packed_weights(), {**self.changes, "adc_bit": bits[0]})
+        return [first, *(first.with_options(adc_bit=bit) for bit in bits[1:])]
 
     def invariance(self, subject: Subject, adc_bit: int | str) -> list[Finding]:
         """Try every way of computing the first logits."""
+        from bnnkit.deploy import why_not
         from bnnkit.train.invariance import check_invariance
 
+        model = self._model(subject, adc_bit)
+        packed = self.backend in ("auto", "packed") and why_not(model) is None
         return check_invariance(
-            self._model(subject, adc_bit),
+            model,
             self.split,
             self.indices[:INVARIANCE_IMAGES],
             subject.preparation,
-            backend=cast("Backend", self.backend),
+            backend=None if packed else cast("Backend", self.backend),
             each=lambda setting: output.log(f"comparing: {setting}", verbosity=1),
         )
 
-    def _model(self, subject: Subject, adc_bit: int | str | None) -> Model:
-        return subject.model(dict(self.changes) if adc_bit is None else {**self.changes, "adc_bit": adc_bit})
+    def _model(self, subject: Subject, adc_bit: int | str) -> Model:
+        return subject.model({**self.changes, "adc_bit": adc_bit})
 
 
 @dataclass(frozen=True)
@@ -218,6 +262,7 @@ class _Report:
     data: Dataset
     table: Sequence[_Row]
     findings: Sequence[Finding]
+    backend: str
     limited: bool
 
     def print(self, json: bool) -> None:
@@ -250,6 +295,7 @@ class _Report:
             "provenance": self.trained.provenance,
             "compared_with": self.other.path if self.other else None,
             "dataset": {"name": self.data.name, "fingerprint": self.data.fingerprint, "note": self.data.note},
+            "backend": self.backend,
             "limited": self.limited,
             "results": [row.as_json() for row in self.table],
             "invariance": [{**asdict(finding), "identical": finding.identical} for finding in self.findings],
@@ -277,6 +323,7 @@ class _Report:
         broken = max(row.found.non_finite for row in self.table)
         notes += [f"up to {broken:,} images have logits that are not finite, which counts as wrong"] if broken else []
         notes += [f"{self.data.name}: {self.data.note}"] if self.data.note else []
+        notes.append(f"backend: {self.backend}")
         title = f"{self.trained.path}: {describe(self.trained.checkpoint.config)}, on {self.data.name}"
         output.result_table(columns, rows, title=title, notes=notes)
 
