@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnnkit.models import Model
-from bnnkit.nn import CimConv2d
+from bnnkit.nn import CimConv2d, CimLinear
 
 
 class QuantizedValue(torch.autograd.Function):
@@ -61,53 +61,68 @@ def _staircase(x: Tensor, bits: int, top: float) -> Tensor:
     return levels
 
 
-class LoopConv2d(nn.Module):
-    """One convolution and one quantization per array, with the parameters of `layer` (shared, not copied).
+class LoopLayer(nn.Module):
+    """One product and one quantization per array, with the parameters of `layer` (shared, not copied).
 
     Args:
-        layer: a convolution with a converter, mapping "channel", one group, and 1, 2, 3 or 4 bits.
-
-    Shape: [N, C, H, W] float32 -> [N, O, H', W'] float32.
+        layer: with a converter, mapping "channel", one group, and 1, 2, 3 or 4 bits.
     """
 
-    def __init__(self, layer: CimConv2d) -> None:
+    def __init__(self, layer: CimConv2d | CimLinear) -> None:
         super().__init__()
         layout, adc = layer.layout(), layer.adc
-        assert layout is not None and adc is not None
-        assert not layout.tap and layer.groups == 1
+        assert layout is not None and adc is not None and not layout.tap
         self.weight, self.bias = layer.weight, layer.bias
-        self.stride, self.padding, self.dilation = layer.stride, layer.padding, layer.dilation
         self.channels = layout.channels_per_array
         self.rows, self.sigma = adc.rows, adc.sigma
         self.ao_bit, self.w_bit, self.adc_bit = layer.ao_bit, layer.w_bit, layer.adc_bit
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the converted convolution of `x`."""
+        """Return the converted product of `x`."""
         values = QuantizedValue.apply(x, self.ao_bit)  # type: ignore[no-untyped-call]
         weights = QuantizedValue.apply(self.weight, self.w_bit)  # type: ignore[no-untyped-call]
         total: Any = 0
         for v, w in zip(values.split(self.channels, 1), weights.split(self.channels, 1), strict=True):
-            ps = F.conv2d(v, w, None, self.stride, self.padding, self.dilation)
+            ps = self.product(v, w)
             total = total + ConvertedSum.apply(ps, self.adc_bit, self.rows, self.sigma)  # type: ignore[no-untyped-call]
-        result: Tensor = total if self.bias is None else total + self.bias.view(1, -1, 1, 1)
+        result: Tensor = total if self.bias is None else total + self.bias.view(1, -1, *(1,) * (x.dim() - 2))
         return result
+
+    def product(self, x: Tensor, w: Tensor) -> Tensor:
+        """Return the partial sums of one array."""
+        return F.linear(x, w)
+
+
+class LoopConv2d(LoopLayer):
+    """A convolution. Shape: [N, C, H, W] float32 -> [N, O, H', W'] float32."""
+
+    def __init__(self, layer: CimConv2d) -> None:
+        super().__init__(layer)
+        assert layer.groups == 1
+        self.stride, self.padding, self.dilation = layer.stride, layer.padding, layer.dilation
+
+    def product(self, x: Tensor, w: Tensor) -> Tensor:
+        """Return the partial sums of one array."""
+        return F.conv2d(x, w, None, self.stride, self.padding, self.dilation)
 
 
 def loop_network(model: Model) -> Model:
-    """Return a copy of `model` whose convolutions on arrays are `LoopConv2d`."""
+    """Return a copy of `model` whose layers on arrays are loops."""
     network = copy.deepcopy(model)
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, CimConv2d):
                 setattr(parent, name, LoopConv2d(child))
+            elif isinstance(child, CimLinear):
+                setattr(parent, name, LoopLayer(child))
     return network
 
 
 @torch.no_grad()
 def clamp_loop(network: nn.Module) -> None:
-    """Clamp the latent weights and biases of all `LoopConv2d` to [-1, 1], in place."""
+    """Clamp the latent weights and biases of all loops to [-1, 1], in place."""
     for layer in network.modules():
-        if isinstance(layer, LoopConv2d):
+        if isinstance(layer, LoopLayer):
             layer.weight.clamp_(-1, 1)
             if layer.bias is not None:
                 layer.bias.clamp_(-1, 1)

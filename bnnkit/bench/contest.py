@@ -27,6 +27,7 @@ class Side:
         check: compares a fresh result with the reference, before anything is timed.
         against: names of sides to divide by: those with as many threads and, if they have a variant, with this one.
         memory: measures its peak bytes, after everything was timed.
+        stages: returns the share of the time per stage, after everything was timed.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Side:
     check: Callable[[], Check] | None = None
     against: tuple[str, ...] = ()
     memory: Callable[[], int] | None = None
+    stages: Callable[[], dict[str, float]] | None = None
 
     def enter(self) -> None:
         """Set threads and variant."""
@@ -88,6 +90,10 @@ def measure(
     seconds = dict(zip(watches, samples[len(loops) :], strict=True))
     rows = [_measured(row, watches[x], seconds[x], limits) if x in watches else row for x, row in present]
     sides = [side for side, _ in present]
+    rows = [
+        replace(row, stages=side.stages()) if side.stages and row.seconds else row
+        for side, row in zip(sides, rows, strict=True)
+    ]
     return Outcome(_compared(sides, _with_memory(sides, rows)), limits, absent)
 
 
@@ -119,7 +125,7 @@ def _limit_loops(rows: Sequence[Row]) -> list[machine.LimitLoop]:
 
 
 def _limiting_variant(row: Row) -> str | None:
-    return next(iter(row.variants.values()), None) if row.work.unit == "bMAC" else None
+    return next(iter(row.variants.values()), None) if row.work.binary_products else None
 
 
 def _measured(row: Row, watch: Stopwatch, seconds: Samples, limits: Sequence[Limit]) -> Row:
@@ -128,7 +134,7 @@ def _measured(row: Row, watch: Stopwatch, seconds: Samples, limits: Sequence[Lim
     variant = _limiting_variant(row)
     if variant is None:
         return row
-    rate = row.work.amount / seconds.median
+    rate = row.work.binary_products / seconds.median
     shares = {x.variant: rate / x.rates.median for x in limits if x.threads == row.threads and x.rates.median}
     return replace(row, of_limit=shares.get(variant), of_popcount=shares.get(machine.POPCOUNT_LOOP))
 

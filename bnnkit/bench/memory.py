@@ -20,9 +20,24 @@ def peak_of_training(side: str, batch: int, width: int, threads: int, variant: s
     Raises:
         RuntimeError: the process failed.
     """
+    return _peak_of("train", side, batch, width, threads, variant)
+
+
+def peak_of_inference(side: str, network: str, batch: int, width: int, threads: int, variant: str | None) -> int:
+    """Return the most bytes that two batches through a network held above what the imports already had.
+
+    Building the network counts, with the training pass that fits its normalizations; see `inference.side`.
+
+    Raises:
+        RuntimeError: the process failed.
+    """
+    return _peak_of(network, side, batch, width, threads, variant)
+
+
+def _peak_of(task: str, side: str, batch: int, width: int, threads: int, variant: str | None) -> int:
     sizes = [str(number) for number in (batch, width, threads)]
-    command = [sys.executable, "-m", "bnnkit.bench.memory_process", side, *sizes, *([variant] if variant else [])]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "bnnkit.bench.memory_process", task, side, *sizes]
+    done = subprocess.run(command + ([variant] if variant else []), capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"memory of {side}: exit code {done.returncode}\n{done.stderr}")
     return int(json.loads(done.stdout)["bytes"])

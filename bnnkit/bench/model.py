@@ -1,4 +1,4 @@
-"""model: inference of res20 with 1-bit activations, weights and converters."""
+"""model: inference of whole networks with 1-bit activations, weights and converters."""
 
 from __future__ import annotations
 
@@ -7,99 +7,129 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 from bnnkit import nn
-from bnnkit.bench.baseline import loop_network
+from bnnkit.bench import inference
 from bnnkit.bench.contest import Case, Side
+from bnnkit.bench.memory import peak_of_inference
 from bnnkit.bench.plan import BENCHES, Bench, Plan
 from bnnkit.bench.report import Check, Work
 from bnnkit.bench.verify import equal
-from bnnkit.models import Model, create_model
+from bnnkit.data import normalize
+from bnnkit.deploy import PackedNetwork
+from bnnkit.models import Model
+from bnnkit.train.precision import repeatable
 
-NAME = "res20"
 CHECKED_IMAGES = 2
-FITTED_IMAGES = 16
-OPPONENTS = {"loop": "loop", "fp32": "torch fp32", "bf16": "torch bf16"}
+LAYERS = "bnnkit layers"
+OPPONENTS = {"layers": LAYERS, "loop": "loop", "fp32": "torch fp32", "bf16": "torch bf16"}
 NOTES = (
-    f"{NAME}, 1-bit activations, weights and converters, 32x32 images, from float32 images to logits",
-    "loop: the same network with a float32 conv2d and a quantization per array; torch fp32, bf16: the same "
+    "1-bit activations, weights and converters, 32x32 images, from uint8 images to logits",
+    f"bnnkit packed: a packed network; {LAYERS}: its modules in torch on packed kernels, floats in between",
+    "loop: the same network with a float32 product and a quantization per array; torch fp32, bf16: the same "
     "architecture without quantization",
+    "of limit: binary products of all layers on arrays, per second, beside the register-only loop",
+    "memory: peak of a process of its own that runs two batches, above that after the imports",
 )
 
 
-def cases(plan: Plan) -> Iterator[Case]:
+def cases(name: str, plan: Plan) -> Iterator[Case]:
     """Build one case per shape."""
     for batch, width in plan.shapes:
         torch.manual_seed(1)
-        model = settled(create_model(NAME, width=width))
-        plain = settled(create_model(NAME, width=width, ao_bit="fp", w_bit="fp", adc_bit="fp"))
-        yield Case(f"{NAME} width {width}, batch {batch}", _sides(plan, model, plain, torch.randn(batch, 3, 32, 32)))
+        model, images = inference.build(name, width), inference.random_images(batch)
+        yield Case(f"{name} width {width}, batch {batch}", _sides(plan, model, images))
 
 
-def settled(model: Model) -> Model:
-    """Return `model` ready for inference, its normalisations fitted to random images (as built they saturate)."""
-    for module in model.modules():
-        if isinstance(module, BatchNorm):
-            module.momentum = None  # the plain average of what it has seen
-    with torch.no_grad():
-        model.train()(torch.randn(FITTED_IMAGES, 3, 32, 32))
-    return model.eval().requires_grad_(False)
-
-
-def _sides(plan: Plan, model: Model, plain: Model, x: Tensor) -> list[Side]:
-    work = Work(len(x), "image")
-    half = create_model(**plain.config).bfloat16().eval().requires_grad_(False)
-    half.load_state_dict(plain.state_dict())
-    loop = loop_network(model)
-    calls: dict[str, Callable[[], Tensor]] = {
-        "loop": partial(loop, x),
-        "fp32": partial(plain, x),
-        "bf16": partial(half, x.bfloat16()),
-    }
+def _sides(plan: Plan, model: Model, images: Tensor) -> list[Side]:
+    work = Work(len(images), "image")
+    others = {name: inference.side(name, model) for name in plan.against}
     against = tuple(OPPONENTS[name] for name in plan.against)
+    shape = (model.settings.name, len(images), model.settings.width)
     sides: list[Side] = []
     for threads in plan.threads:
-        for name in plan.against:
+        for name, run in others.items():
             once = name == "loop" and threads == plan.threads[0]
-            check = partial(check_same, model, loop, x) if once else None
-            sides.append(Side(OPPONENTS[name], calls[name], work, threads, check=check))
+            check = partial(check_same, model, run, images) if once else None
+            memory = partial(peak_of_inference, name, *shape, threads, None)
+            kernels = ("adc", "pack") if name == "layers" else ()
+            sides.append(
+                Side(OPPONENTS[name], partial(run, images), work, threads, None, kernels, check, memory=memory)
+            )
         for variant in plan.variants:
-            call, check = partial(packed, model, x), partial(check_model, model, x)
-            sides.append(Side("bnnkit", call, work, threads, variant, ("adc", "pack"), check, against))
+            runner = _Packed(model)
+            products = len(images) * sum(runner.network.binary_products.values())
+            sides.append(
+                Side(
+                    "bnnkit packed",
+                    partial(runner, images),
+                    Work(len(images), "image", products),
+                    threads,
+                    variant,
+                    ("network",),
+                    partial(check_packed, model, runner, images),
+                    against,
+                    partial(peak_of_inference, "packed", *shape, threads, variant),
+                    runner.stages,
+                )
+            )
     return sides
 
 
-def packed(model: Model, x: Tensor) -> Tensor:
-    """Return the logits of the packed kernels."""
-    with nn.backend("auto"):
-        logits: Tensor = model(x)
+class _Packed:
+    """A packed network, made anew under the variant in force when it is called first."""
+
+    def __init__(self, model: Model) -> None:
+        self._make: Callable[[], PackedNetwork] = lambda: inference.packed(model)
+        self.network = self._make()
+        self._fresh = False
+
+    def __call__(self, images: Tensor) -> Tensor:
+        if not self._fresh:
+            self.network, self._fresh = self._make(), True
+        logits: Tensor = self.network(images)
         return logits
 
-
-def check_model(model: Model, x: Tensor) -> Check:
-    """Compare the logits of some images with the reference's: every layer's sums are exact, so they must be equal."""
-    some = x[:CHECKED_IMAGES]
-    with nn.backend("reference"):
-        expected = model(some)
-    return equal(packed(model, some), expected, f"logits of {len(some)} images")
-
-
-def check_same(model: Model, loop: Model, x: Tensor) -> Check:
-    """Compare the loop's logits with those of the packed kernels: of 1-bit values both are exact."""
-    some = x[:CHECKED_IMAGES]
-    return equal(loop(some), packed(model, some), f"logits of {len(some)} images equal the packed ones")
+    def stages(self) -> dict[str, float]:
+        """Return the share of the time spent in each stage since the last call."""
+        seconds: dict[str, float] = {}
+        for layer, spent in self.network.take_profile():
+            stage = ".".join(layer.split(".")[:2]) if layer[-1].isdigit() or "." in layer else layer
+            seconds[stage] = seconds.get(stage, 0.0) + spent
+        total = sum(seconds.values())
+        return {stage: spent / total for stage, spent in seconds.items()} if total else {}
 
 
-BENCHES.register("model")(
-    Bench(
-        description=f"inference of {NAME} 1/1/1",
-        shape_form="BATCH,WIDTH",
-        shapes=((64, 5), (1, 5)),
-        opponents=tuple(OPPONENTS),
-        rivals=tuple(OPPONENTS),
-        every_variant=False,
-        cases=cases,
-        notes=NOTES,
+@torch.inference_mode()
+def check_packed(model: Model, runner: Callable[[Tensor], Tensor], images: Tensor) -> Check:
+    """Compare the logits of some images with the reference's, which must be equal."""
+    some = images[:CHECKED_IMAGES]
+    with nn.backend("reference"), repeatable(model):
+        expected: Tensor = model(normalize(some, inference.MEAN, inference.STD))
+    return equal(runner(some), expected, f"logits of {len(some)} images")
+
+
+def check_same(model: Model, run: Callable[[Tensor], Tensor], images: Tensor) -> Check:
+    """Compare the loop's logits with those of the layers: of 1-bit values both are exact."""
+    some = images[:CHECKED_IMAGES]
+    layers = inference.side("layers", model)
+    return equal(run(some), layers(some), f"logits of {len(some)} images equal those of the layers")
+
+
+def _register(kernel: str, name: str, shapes: tuple[tuple[int, ...], ...]) -> None:
+    BENCHES.register(kernel)(
+        Bench(
+            description=f"inference of {name} 1/1/1",
+            shape_form="BATCH,WIDTH",
+            shapes=shapes,
+            opponents=tuple(OPPONENTS),
+            rivals=tuple(OPPONENTS),
+            every_variant=False,
+            cases=partial(cases, name),
+            notes=NOTES,
+        )
     )
-)
+
+
+_register("model", "res20", ((64, 5), (1, 5)))
+_register("vgg9", "vgg9", ((64, 3), (1, 3)))

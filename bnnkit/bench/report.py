@@ -13,10 +13,19 @@ OPERATIONS_PER_MAC = 2
 
 @dataclass(frozen=True)
 class Work:
-    """What one call does: `amount` of "bMAC" (1-bit products), "MAC", "image", "value" or "weight"."""
+    """What one call does: `amount` of "bMAC" (1-bit products), "MAC", "image", "value" or "weight".
+
+    `products` are the 1-bit products in it, where the unit is another.
+    """
 
     amount: float
     unit: str
+    products: float = 0
+
+    @property
+    def binary_products(self) -> float:
+        """1-bit products of one call; 0 where they are not what limits it."""
+        return self.amount if self.unit == "bMAC" else self.products
 
     @property
     def is_products(self) -> bool:
@@ -58,6 +67,7 @@ class Row:
         of_limit: rate / rate of the machine-limit loop of the variant that ran.
         of_popcount: rate / rate of the XNOR + POPCNT + ADD loop on AVX-512 registers.
         faster_than: other side -> its median time / this median time. "1 thread": this side's own.
+        stages: share of the time per stage of a network, where it is known.
         memory: peak bytes above those after the imports, where measured; `less_memory_than` as `faster_than`.
     """
 
@@ -74,6 +84,7 @@ class Row:
     faster_than: Mapping[str, float] = field(default_factory=dict)
     memory: int | None = None
     less_memory_than: Mapping[str, float] = field(default_factory=dict)
+    stages: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def valid(self) -> bool:
@@ -109,6 +120,7 @@ class Row:
             "faster_than": dict(self.faster_than),
             "memory_bytes": self.memory,
             "less_memory_than": dict(self.less_memory_than),
+            "stages": dict(self.stages),
         }
 
 

@@ -78,6 +78,10 @@ def _notes(rows: Sequence[Row], limits: Sequence[Limit]) -> list[str]:
             wrong.append(f"{INVALID}: {who}: {row.check.detail} ({row.check.compared})")
     verified = [f"verified ({compared}): {', '.join(dict.fromkeys(sides))}" for compared, sides in checks.items()]
     loops = [f"{x.variant} {x.threads}x {x.rates.median / 1e12:.3f}" for x in limits]
+    for row in rows:
+        if row.stages:
+            shares = ", ".join(f"{stage} {share:.1%}" for stage, share in row.stages.items())
+            verified.append(f"time of {row.side} on {row.threads} threads: {shares}")
     return [*wrong, *verified, *([f"limit loops, T bMAC/s: {', '.join(loops)}"] if loops else [])]
 
 

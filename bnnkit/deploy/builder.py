@@ -1,4 +1,4 @@
-"""Steps of a packed network, made from the layers of a network without parameters and from packed weights."""
+"""Steps of a packed network, made from the layers of a network and from packed weights."""
 
 from __future__ import annotations
 

@@ -36,12 +36,12 @@ class PackedWeights:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def skeleton(self, **changes: Any) -> Model:
-        """Return the network without parameters (on the meta device), with some options changed.
+        """Return the network with fresh parameters, with some options changed.
 
         Raises:
             MismatchError: a parameter is missing, unknown or of another size.
         """
-        with torch.device("meta"):
+        with torch.random.fork_rng(devices=[]):  # its initial weights are thrown away
             model = create_model(**{**self.config, **changes}).eval()
         _check(self.tensors, _expected(model))
         return model
