@@ -13,6 +13,8 @@ namespace {
 std::vector<Variant<AdcArgs>> variants() {
 #if defined(__x86_64__)
     return usable_of<AdcArgs>({{Isa::avx2, adc_avx2}, {Isa::avx512, adc_avx512}, {Isa::amx, adc_amx}});
+#elif defined(__aarch64__)
+    return usable_of<AdcArgs>({{Isa::neon, adc_neon}});
 #else
     return {};
 #endif

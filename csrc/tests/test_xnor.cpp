@@ -12,6 +12,8 @@ namespace {
 std::vector<Variant<XnorArgs>> variants() {
 #if defined(__x86_64__)
     return usable_of<XnorArgs>({{Isa::avx2, xnor_avx2}, {Isa::avx512, xnor_avx512}, {Isa::amx, xnor_amx}});
+#elif defined(__aarch64__)
+    return usable_of<XnorArgs>({{Isa::neon, xnor_neon}});
 #else
     return {};
 #endif
