@@ -28,6 +28,20 @@ struct Lanes {
     static Vector count(Vector v) { return vpaddlq_u32(vpaddlq_u16(vpaddlq_u8(vcntq_u8(vreinterpretq_u8_u64(v))))); }
     static Vector differing(Vector a, Vector b) { return count(veorq_u64(a, b)); }
     static Vector differing(Vector a, Vector b, Vector mask) { return count(vandq_u64(veorq_u64(a, b), mask)); }
+    // Mismatches over many words are added to a sum in tallies. body(first, last) is called for the ranges of words that a
+    // tally holds: its bytes grow by up to 8 per word and must not pass 255.
+    using Tally = uint8x16_t;
+    static constexpr int64_t kTallyWords = 31;
+    static Tally open_tally(Vector) { return vdupq_n_u8(0); }
+    static Tally tally_differing(Tally tally, Vector a, Vector b) {
+        return vaddq_u8(tally, vcntq_u8(vreinterpretq_u8_u64(veorq_u64(a, b))));
+    }
+    static Vector close_tally(Vector sum, Tally tally) { return vpadalq_u32(sum, vpaddlq_u16(vpaddlq_u8(tally))); }
+    template <class Body>
+    static void for_tallies(int64_t words, const Body& body) {
+        for (int64_t first = 0; first < words; first += kTallyWords)
+            body(first, words - first < kTallyWords ? words : first + kTallyWords);
+    }
     // Signed product of the low halves; sums of levels fit int32.
     static Vector multiply_low32(Vector a, Vector b) {
         return vreinterpretq_u64_s64(

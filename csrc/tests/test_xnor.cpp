@@ -73,6 +73,18 @@ TEST("xnor: matrix products around every block size") {
         check_all(matrix_product(random, random.between(120, 140), n, 70, 70), nullptr, false);
 }
 
+// Bytes that count mismatches would pass 255 after 31 words.
+TEST("xnor: all values agree or all differ") {
+    Random random(4);
+    for (int64_t k : {64, 1984, 1985, 2048, 3968, 4032, 8200})
+        for (int x_bit = 0; x_bit <= 1; ++x_bit) {
+            DenseConv dense = matrix_product(random, 5, 9, k, k);
+            std::fill(dense.x.bits.begin(), dense.x.bits.end(), static_cast<uint8_t>(x_bit));
+            std::fill(dense.w.bits.begin(), dense.w.bits.end(), uint8_t{1});
+            check_all(dense, nullptr, true);
+        }
+}
+
 TEST("xnor: an empty batch") {
     Random random(3);
     DenseConv dense = matrix_product(random, 0, 5, 70, 70);
