@@ -18,7 +18,8 @@ TORCH_IS_RECENT := import sys, torch; sys.exit(tuple(map(int, torch.__version__.
 export PATH := $(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup test test-cpp test-python check lint types imports format bench sanitize wheel-check docs clean
+.PHONY: help demo setup test test-cpp test-arm arm-programs test-python check lint types imports format bench sanitize \
+        wheel-check docs clean
 
 help:  ## list the commands
 	@awk -F ':.*## +' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -45,6 +46,18 @@ test-cpp: setup
 	$(BIN)/cmake -S . -B build/cpp -G Ninja -DCMAKE_BUILD_TYPE=Release -DBNNKIT_PYTHON=OFF -DBNNKIT_BUILD_TESTS=ON
 	$(BIN)/cmake --build build/cpp
 	$(BIN)/ctest --test-dir build/cpp --output-on-failure
+
+test-arm: arm-programs setup  ## cross-compile the kernels for 64-bit ARM and run their tests in an emulator
+	$(BIN)/cmake -S . -B build/arm -G Ninja -DCMAKE_TOOLCHAIN_FILE=csrc/tests/aarch64.cmake \
+	    -DCMAKE_BUILD_TYPE=Release -DBNNKIT_PYTHON=OFF -DBNNKIT_BUILD_TESTS=ON
+	$(BIN)/cmake --build build/arm
+	$(BIN)/ctest --test-dir build/arm --output-on-failure
+
+arm-programs:
+	@command -v aarch64-linux-gnu-g++ >/dev/null && \
+	    { command -v qemu-aarch64-static || command -v qemu-aarch64; } >/dev/null || { \
+	    echo "error: no compiler or emulator for ARM; needed: apt-get install g++-aarch64-linux-gnu qemu-user-static" >&2; \
+	    exit 3; }
 
 test-python: setup
 	$(BIN)/python -m pytest

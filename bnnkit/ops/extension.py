@@ -37,7 +37,7 @@ def load() -> ModuleType:
 
 
 def variants() -> list[str]:
-    """Return the kernel variants of this build, from the lowest to the highest."""
+    """Return the names of all kernel variants, lowest first; a build contains those of its architecture."""
     return list(load().variants())
 
 
@@ -52,7 +52,7 @@ def cpu_features() -> dict[str, bool]:
 
 
 def force_variant(name: str | None) -> None:
-    """Limit every kernel to variants up to `name` ("reference", "avx2", "avx512", "amx"); None lifts the limit.
+    """Limit every kernel to variants up to `name` ("reference", "neon", "avx2", "avx512", "amx"); None lifts the limit.
 
     A kernel without that very variant uses its next lower one; `last_variant` tells.
 

@@ -40,7 +40,13 @@ CpuFeatures detect() {
     return f;
 }
 #else
-CpuFeatures detect() { return {}; }
+CpuFeatures detect() {
+    CpuFeatures f{};
+#if defined(__aarch64__)
+    f.neon = true;
+#endif
+    return f;
+}
 #endif
 
 }  // namespace

@@ -39,6 +39,16 @@ struct Lanes {
     static Vector differing(Vector a, Vector b, Vector mask) {
         return count(_mm256_and_si256(_mm256_xor_si256(a, b), mask));
     }
+    // Mismatches over many words are added to a sum in tallies. body(first, last) is called for the ranges of words that a
+    // tally holds; here it holds all, and is the sum.
+    using Tally = Vector;
+    static Tally open_tally(Vector sum) { return sum; }
+    static Tally tally_differing(Tally tally, Vector a, Vector b) { return add(tally, differing(a, b)); }
+    static Vector close_tally(Vector, Tally tally) { return tally; }
+    template <class Body>
+    static void for_tallies(int64_t words, const Body& body) {
+        body(0, words);
+    }
     // Signed product of the low halves; sums of levels fit int32.
     static Vector multiply_low32(Vector a, Vector b) { return _mm256_mul_epi32(a, b); }
     static void store_int32(int32_t* p, Vector v) {

@@ -26,6 +26,16 @@ struct Lanes {
     static Vector shift_left(Vector a, int bits) { return a << bits; }
     static Vector differing(Vector a, Vector b) { return static_cast<uint64_t>(__builtin_popcountll(a ^ b)); }
     static Vector differing(Vector a, Vector b, Vector mask) { return differing(a & mask, b & mask); }
+    // Mismatches over many words are added to a sum in tallies. body(first, last) is called for the ranges of words that a
+    // tally holds; here it holds all, and is the sum.
+    using Tally = Vector;
+    static Tally open_tally(Vector sum) { return sum; }
+    static Tally tally_differing(Tally tally, Vector a, Vector b) { return add(tally, differing(a, b)); }
+    static Vector close_tally(Vector, Tally tally) { return tally; }
+    template <class Body>
+    static void for_tallies(int64_t words, const Body& body) {
+        body(0, words);
+    }
     static Vector multiply_low32(Vector a, Vector b) { return a * b; }
     static void store_int32(int32_t* p, Vector v) { *p = static_cast<int32_t>(v); }
 };

@@ -79,6 +79,33 @@ double macs_amx() {
 
 }  // namespace
 }  // namespace bnnkit
+#elif defined(__aarch64__)
+namespace bnnkit {
+namespace {
+
+constexpr int64_t kSteps = 100000;
+
+// In assembly for the same reason as above. Bytes are summed within lanes so rarely that it does not count; the sums wrap.
+double macs_neon() {
+    int64_t steps = kSteps;
+#define BNNKIT_BYTES(n) "v" #n ".16b"
+#define BNNKIT_STEP(word, sum) \
+    "eor " BNNKIT_BYTES(word) ", v24.16b, v25.16b\n"       \
+    "cnt " BNNKIT_BYTES(word) ", " BNNKIT_BYTES(word) "\n" \
+    "add " BNNKIT_BYTES(sum) ", " BNNKIT_BYTES(sum) ", " BNNKIT_BYTES(word) "\n"
+    asm volatile("1:\n" BNNKIT_STEP(0, 16) BNNKIT_STEP(1, 17) BNNKIT_STEP(2, 18) BNNKIT_STEP(3, 19) BNNKIT_STEP(4, 20)
+                     BNNKIT_STEP(5, 21) BNNKIT_STEP(6, 22) BNNKIT_STEP(7, 23) "subs %0, %0, #1\nb.ne 1b\n"
+                 : "+r"(steps)
+                 :
+                 : "cc", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v16", "v17", "v18", "v19", "v20", "v21",
+                   "v22", "v23", "v24", "v25");
+#undef BNNKIT_STEP
+#undef BNNKIT_BYTES
+    return 128.0 * 8 * kSteps;
+}
+
+}  // namespace
+}  // namespace bnnkit
 #endif
 
 namespace bnnkit {
@@ -89,6 +116,8 @@ double machine_limit(const std::string& variant, double seconds) {
     if (variant == "avx512") macs = macs_avx512;
     if (variant == "avx2") macs = macs_avx2;
     if (variant == "amx") macs = macs_amx;
+#elif defined(__aarch64__)
+    if (variant == "neon") macs = macs_neon;
 #endif
     if (!macs) return 0;
     for (int i = 0; i < static_cast<int>(known_variants().size()); ++i)

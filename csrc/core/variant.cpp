@@ -11,7 +11,7 @@ namespace bnnkit {
 namespace {
 
 constexpr std::array kKernels = {"pack", "xnor", "adc", "adc_backward", "bitplane", "network"};
-constexpr std::array kIsas = {"reference", "avx2", "avx512", "amx"};
+constexpr std::array kIsas = {"reference", "neon", "avx2", "avx512", "amx"};
 constexpr int kUnset = -1;
 
 int isa_named(const std::string& name) {
@@ -20,7 +20,7 @@ int isa_named(const std::string& name) {
         if (usable(static_cast<Isa>(i))) return static_cast<int>(i);
         throw std::invalid_argument("variant '" + name + "' cannot run on this processor");
     }
-    throw std::invalid_argument("unknown variant '" + name + "'; known: reference, avx2, avx512, amx");
+    throw std::invalid_argument("unknown variant '" + name + "'; known: reference, neon, avx2, avx512, amx");
 }
 
 // Read once, at the first call, so that a wrong value is reported where a kernel is used.
@@ -46,6 +46,7 @@ const char* name_of(Isa isa) { return kIsas[static_cast<size_t>(isa)]; }
 bool usable(Isa isa) {
     switch (isa) {
         case Isa::reference: return true;
+        case Isa::neon: return cpu_features().neon;
         case Isa::avx2: return cpu_features().avx2;
         case Isa::avx512: return cpu_features().avx512;
         case Isa::amx: return cpu_features().amx;

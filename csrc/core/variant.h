@@ -2,8 +2,8 @@
 //
 // Each kernel lists its variants, the one that is usually fastest first, and a call runs the first that the processor can
 // execute. `force_variant` or the environment variable BNNKIT_VARIANT sets a ceiling instead: then the highest variant up to
-// it runs, ranked reference < avx2 < avx512 < amx. Forcing one that the machine lacks is an error, never a silent fallback.
-// Each call records what ran.
+// it runs, ranked reference < neon < avx2 < avx512 < amx, of which a processor has the neon or the others. Forcing one that
+// the machine lacks is an error, never a silent fallback. Each call records what ran.
 #pragma once
 
 #include <string>
@@ -12,7 +12,7 @@
 namespace bnnkit {
 
 enum class Kernel { pack, xnor, adc, adc_backward, bitplane, network };
-enum class Isa { reference, avx2, avx512, amx };
+enum class Isa { reference, neon, avx2, avx512, amx };
 
 const char* name_of(Kernel kernel);
 const char* name_of(Isa isa);

@@ -77,6 +77,7 @@ inline int64_t dense_scratch_bytes(const DenseConv& conv) {
 }
 
 const Code& code_portable();
+const Code& code_neon();
 const Code& code_avx2();
 const Code& code_avx512();
 

@@ -28,12 +28,14 @@ PYBIND11_MODULE(_C, m) {
     m.def("cpu_features", [] {
         const auto& f = bnnkit::cpu_features();
         py::dict features;
+        features["neon"] = f.neon;
         features["avx2"] = f.avx2;
         features["avx512"] = f.avx512;
         features["amx"] = f.amx;
         return features;
     });
-    m.def("variants", &bnnkit::known_variants, "Variants this build contains, lowest first.");
+    m.def("variants", &bnnkit::known_variants,
+          "All variants by name, lowest first; a build contains those of its architecture.");
     m.def("usable_variants", &bnnkit::usable_variants, "Variants this processor can execute, lowest first.");
     m.def(
         "force_variant", [](const std::optional<std::string>& name) { bnnkit::force_variant(name.value_or("")); },

@@ -13,6 +13,8 @@ namespace {
 std::vector<Variant<AdcArgs>> variants() {
 #if defined(__x86_64__)
     return usable_of<AdcArgs>({{Isa::avx2, adc_avx2}, {Isa::avx512, adc_avx512}, {Isa::amx, adc_amx}});
+#elif defined(__aarch64__)
+    return usable_of<AdcArgs>({{Isa::neon, adc_neon}});
 #else
     return {};
 #endif
@@ -113,10 +115,10 @@ TEST("adc: 3x3 convolutions of the usual array, every width of operand and conve
             }
 }
 
-// All rows agree, or all differ: partial sums of +-R, where tables and folded counts end.
+// All rows agree, or all differ: partial sums of +-R, where tables, folded counts and counts in bytes end.
 TEST("adc: saturated partial sums") {
     Random random(4);
-    for (int64_t rows : {64, 126, 127, 128, 129, 256}) {
+    for (int64_t rows : {64, 126, 127, 128, 129, 256, 1984, 2048}) {
         for (int x_bit = 0; x_bit <= 1; ++x_bit) {
             DenseConv dense = matrix_product(random, 3, 17, 2 * rows, rows);
             std::fill(dense.x.bits.begin(), dense.x.bits.end(), static_cast<uint8_t>(x_bit));

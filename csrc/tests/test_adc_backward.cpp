@@ -100,6 +100,8 @@ std::vector<Variant<AdcBackwardArgs>> variants() {
     for (const auto& variant : usable_of<AdcBackwardArgs>(
              {{Isa::avx2, adc_backward_avx2}, {Isa::avx512, adc_backward_avx512}, {Isa::amx, adc_backward_amx}}))
         all.push_back(variant);
+#elif defined(__aarch64__)
+    all.push_back({Isa::neon, adc_backward_neon});
 #endif
     return all;
 }

@@ -14,6 +14,8 @@ std::vector<Variant<BitplaneArgs>> variants() {
 #if defined(__x86_64__)
     for (const auto& variant : usable_of<BitplaneArgs>({{Isa::avx2, bitplane_avx2}, {Isa::avx512, bitplane_avx512}}))
         all.push_back(variant);
+#elif defined(__aarch64__)
+    all.push_back({Isa::neon, bitplane_neon});
 #endif
     return all;
 }

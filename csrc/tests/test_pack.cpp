@@ -17,6 +17,8 @@ std::vector<Variant<PackArgs>> variants() {
 #if defined(__x86_64__)
     for (const auto& variant : usable_of<PackArgs>({{Isa::avx2, pack_avx2}, {Isa::avx512, pack_avx512}}))
         all.push_back(variant);
+#elif defined(__aarch64__)
+    all.push_back({Isa::neon, pack_neon});
 #endif
     return all;
 }

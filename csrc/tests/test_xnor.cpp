@@ -12,6 +12,8 @@ namespace {
 std::vector<Variant<XnorArgs>> variants() {
 #if defined(__x86_64__)
     return usable_of<XnorArgs>({{Isa::avx2, xnor_avx2}, {Isa::avx512, xnor_avx512}, {Isa::amx, xnor_amx}});
+#elif defined(__aarch64__)
+    return usable_of<XnorArgs>({{Isa::neon, xnor_neon}});
 #else
     return {};
 #endif
@@ -69,6 +71,18 @@ TEST("xnor: matrix products around every block size") {
         for (int64_t m : {1, 3, 65}) check_all(matrix_product(random, m, random.between(1, 40), k, k), nullptr, false);
     for (int64_t n : {1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 64, 65})
         check_all(matrix_product(random, random.between(120, 140), n, 70, 70), nullptr, false);
+}
+
+// Bytes that count mismatches would pass 255 after 31 words.
+TEST("xnor: all values agree or all differ") {
+    Random random(4);
+    for (int64_t k : {64, 1984, 1985, 2048, 3968, 4032, 8200})
+        for (int x_bit = 0; x_bit <= 1; ++x_bit) {
+            DenseConv dense = matrix_product(random, 5, 9, k, k);
+            std::fill(dense.x.bits.begin(), dense.x.bits.end(), static_cast<uint8_t>(x_bit));
+            std::fill(dense.w.bits.begin(), dense.w.bits.end(), uint8_t{1});
+            check_all(dense, nullptr, true);
+        }
 }
 
 TEST("xnor: an empty batch") {

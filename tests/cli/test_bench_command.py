@@ -137,7 +137,7 @@ def test_wrong_options(capsys: pytest.CaptureFixture[str], arguments: list[str],
 def test_an_unknown_variant(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--variant", "avx9"]) == 2
     error = capsys.readouterr().err
-    assert "error: unknown variant 'avx9'; known: reference, avx2, avx512, amx" in error
+    assert "error: unknown variant 'avx9'; known: reference, neon, avx2, avx512, amx" in error
     assert f"hint: usable here: {', '.join(ops.usable_variants())}" in error
 
 

@@ -15,7 +15,7 @@ from bnnkit.cim import Adc, Array
 from bnnkit.errors import UsageError
 from bnnkit.quantizers import make
 
-ORDER = ["reference", "avx2", "avx512", "amx"]
+ORDER = ["reference", "neon", "avx2", "avx512", "amx"]
 
 
 def _adc(x: torch.Tensor) -> torch.Tensor:

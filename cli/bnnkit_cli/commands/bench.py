@@ -37,7 +37,9 @@ def bench(
     variant: Annotated[
         list[str] | None,
         typer.Option(
-            "--variant", metavar="NAME", help="reference, avx2, avx512 or amx; may be repeated. Default: the fast ones."
+            "--variant",
+            metavar="NAME",
+            help="reference, neon, avx2, avx512 or amx; may be repeated. Default: the fast ones.",
         ),
     ] = None,
     against: Annotated[

@@ -74,7 +74,7 @@ def _extension() -> tuple[dict[str, Any], MissingError | None]:
         "loaded": True,
         "build": extension.build_info(),
         "cpu": ops.cpu_features(),
-        "variants_compiled": ops.variants(),
+        "variants_known": ops.variants(),
         "variants_usable": ops.usable_variants(),
     }, None
 
@@ -123,7 +123,7 @@ def _print(report: dict[str, Any], outcomes: Sequence[Outcome]) -> None:
         rows += [
             ("extension", ", ".join(f"{key} {value}" for key, value in extension["build"].items())),
             ("CPU features", " ".join(name for name, present in extension["cpu"].items() if present) or "none used"),
-            ("variants compiled", " ".join(extension["variants_compiled"])),
+            ("variants known", " ".join(extension["variants_known"])),
             ("variants usable", " ".join(extension["variants_usable"])),
         ]
     else:

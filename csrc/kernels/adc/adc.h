@@ -41,11 +41,13 @@ void adc(const AdcArgs& args);
 void adc_backward(const AdcBackwardArgs& args);
 
 void adc_reference(const AdcArgs& args);
+void adc_neon(const AdcArgs& args);
 void adc_avx2(const AdcArgs& args);
 void adc_avx512(const AdcArgs& args);
 void adc_amx(const AdcArgs& args);
 
 void adc_backward_reference(const AdcBackwardArgs& args);
+void adc_backward_neon(const AdcBackwardArgs& args);
 void adc_backward_avx2(const AdcBackwardArgs& args);
 void adc_backward_avx512(const AdcBackwardArgs& args);
 void adc_backward_amx(const AdcBackwardArgs& args);

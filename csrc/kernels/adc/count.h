@@ -82,11 +82,16 @@ private:
     // Weighted mismatch counts of one array of one patch, added to `counts`.
     template <int NV>
     void count_words(const uint64_t* x, const uint64_t* w, int64_t words, V (&counts)[NV]) const {
-        for (int64_t word = 0; word < words; ++word, w += kColumns) {
-            const V a = Lanes::broadcast(x[word]);
-            for (int j = 0; j < NV; ++j)
-                counts[j] = Lanes::add(counts[j], Lanes::differing(a, Lanes::load(w + j * Lanes::kLanes)));
-        }
+        Lanes::for_tallies(words, [&](int64_t first, int64_t last) {
+            Lanes::Tally tally[NV];
+            for (int j = 0; j < NV; ++j) tally[j] = Lanes::open_tally(counts[j]);
+            for (int64_t word = first; word < last; ++word, w += kColumns) {
+                const V a = Lanes::broadcast(x[word]);
+                for (int j = 0; j < NV; ++j)
+                    tally[j] = Lanes::tally_differing(tally[j], a, Lanes::load(w + j * Lanes::kLanes));
+            }
+            for (int j = 0; j < NV; ++j) counts[j] = Lanes::close_tally(counts[j], tally[j]);
+        });
     }
 
     template <int NV>

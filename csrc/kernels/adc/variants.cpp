@@ -10,6 +10,8 @@ void adc(const AdcArgs& args) {
         {Isa::avx512, adc_avx512},
         {Isa::amx, adc_amx},
         {Isa::avx2, adc_avx2},
+#elif defined(__aarch64__)
+        {Isa::neon, adc_neon},
 #endif
         {Isa::reference, adc_reference},
     };
@@ -18,6 +20,8 @@ void adc(const AdcArgs& args) {
         {Isa::amx, adc_amx},
         {Isa::avx512, adc_avx512},
         {Isa::avx2, adc_avx2},
+#elif defined(__aarch64__)
+        {Isa::neon, adc_neon},
 #endif
         {Isa::reference, adc_reference},
     };
@@ -30,6 +34,8 @@ void adc_backward(const AdcBackwardArgs& args) {
         {Isa::amx, adc_backward_amx},
         {Isa::avx512, adc_backward_avx512},
         {Isa::avx2, adc_backward_avx2},
+#elif defined(__aarch64__)
+        {Isa::neon, adc_backward_neon},
 #endif
         {Isa::reference, adc_backward_reference},
     };

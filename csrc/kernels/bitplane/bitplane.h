@@ -22,6 +22,7 @@ struct BitplaneArgs {
 void bitplane(const BitplaneArgs& args);
 
 void bitplane_reference(const BitplaneArgs& args);
+void bitplane_neon(const BitplaneArgs& args);
 void bitplane_avx2(const BitplaneArgs& args);
 void bitplane_avx512(const BitplaneArgs& args);
 

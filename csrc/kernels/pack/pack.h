@@ -45,6 +45,7 @@ void arrange_kernels(const uint64_t* pixels, int planes, const ConvGeometry& geo
                      uint64_t* out);
 
 void pack_reference(const PackArgs& args);
+void pack_neon(const PackArgs& args);
 void pack_avx2(const PackArgs& args);
 void pack_avx512(const PackArgs& args);
 

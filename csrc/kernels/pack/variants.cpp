@@ -9,6 +9,8 @@ void pack(const PackArgs& args) {
 #if defined(__x86_64__)
         {Isa::avx512, pack_avx512},
         {Isa::avx2, pack_avx2},
+#elif defined(__aarch64__)
+        {Isa::neon, pack_neon},
 #endif
         {Isa::reference, pack_reference},
     };

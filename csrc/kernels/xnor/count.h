@@ -52,17 +52,28 @@ private:
 #pragma GCC unroll 4
             for (int j = 0; j < NV; ++j) sum[i][j] = Lanes::zero();
         }
-        for (int64_t word = 0; word < words_; ++word, weights += kColumns) {
-            V w[NV];
+        Lanes::for_tallies(words_, [&](int64_t first, int64_t last) {
+            Lanes::Tally tally[MR][NV];
 #pragma GCC unroll 4
-            for (int j = 0; j < NV; ++j) w[j] = Lanes::load(weights + j * Lanes::kLanes);
+            for (int i = 0; i < MR; ++i)
 #pragma GCC unroll 4
-            for (int i = 0; i < MR; ++i) {
-                const V a = Lanes::broadcast(x[i][word]);
+                for (int j = 0; j < NV; ++j) tally[i][j] = Lanes::open_tally(sum[i][j]);
+            for (int64_t word = first; word < last; ++word, weights += kColumns) {
+                V w[NV];
 #pragma GCC unroll 4
-                for (int j = 0; j < NV; ++j) sum[i][j] = Lanes::add(sum[i][j], Lanes::differing(a, w[j]));
+                for (int j = 0; j < NV; ++j) w[j] = Lanes::load(weights + j * Lanes::kLanes);
+#pragma GCC unroll 4
+                for (int i = 0; i < MR; ++i) {
+                    const V a = Lanes::broadcast(x[i][word]);
+#pragma GCC unroll 4
+                    for (int j = 0; j < NV; ++j) tally[i][j] = Lanes::tally_differing(tally[i][j], a, w[j]);
+                }
             }
-        }
+#pragma GCC unroll 4
+            for (int i = 0; i < MR; ++i)
+#pragma GCC unroll 4
+                for (int j = 0; j < NV; ++j) sum[i][j] = Lanes::close_tally(sum[i][j], tally[i][j]);
+        });
 #pragma GCC unroll 4
         for (int i = 0; i < MR; ++i) {
             const uint64_t* start = starts_.of(rows.border_class[r + i], group, panel);

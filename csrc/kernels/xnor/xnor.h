@@ -19,6 +19,7 @@ struct XnorArgs {
 void xnor(const XnorArgs& args);
 
 void xnor_reference(const XnorArgs& args);
+void xnor_neon(const XnorArgs& args);
 void xnor_avx2(const XnorArgs& args);
 void xnor_avx512(const XnorArgs& args);
 void xnor_amx(const XnorArgs& args);

@@ -1,0 +1,27 @@
+#if defined(__aarch64__)
+#include <cstdlib>
+#include <cstring>
+
+#include "../core/panels.h"
+#include "../kernels/adc/adc.h"
+#include "../kernels/adc/converter.h"
+#include "../kernels/xnor/xnor.h"
+#include "code.h"
+
+#include "../core/lanes_neon.h"
+
+#include "../core/blocks.h"
+#include "../core/border_table.h"
+#include "../kernels/adc/converting_neon.h"
+#include "../kernels/adc/write.h"
+#include "../kernels/xnor/write.h"
+
+#include "../kernels/adc/count.h"
+#include "../kernels/xnor/count.h"
+#include "run_code.h"
+
+namespace bnnkit::deploy {
+const Code& code_neon() { return kCode; }
+}  // namespace bnnkit::deploy
+
+#endif

@@ -1,0 +1,201 @@
+// What packed networks are run with: every instruction set against the portable one, bit for bit.
+#include <memory>
+
+#include "../deploy/code.h"
+#include "check.h"
+#include "plain_threads.h"
+#include "random_conv.h"
+#include "random_converter.h"
+
+using namespace bnnkit;
+using namespace bnnkit::deploy;
+
+namespace {
+
+struct Named {
+    Isa isa;
+    const Code& (*code)();
+};
+
+std::vector<Named> codes() {
+    std::vector<Named> usable_codes;
+#if defined(__x86_64__)
+    for (const Named& named : {Named{Isa::avx2, code_avx2}, Named{Isa::avx512, code_avx512}})
+        if (usable(named.isa)) usable_codes.push_back(named);
+#elif defined(__aarch64__)
+    usable_codes.push_back({Isa::neon, code_neon});
+#endif
+    return usable_codes;
+}
+
+int64_t padded(int64_t channels, int64_t multiple) { return ceil_div(channels, multiple) * multiple; }
+
+std::vector<float> random_floats(Random& random, int64_t count) {
+    std::vector<float> values(static_cast<size_t>(count));
+    for (float& v : values) v = random.chance(10) ? 0.0f : random.real(-2, 2);
+    return values;
+}
+
+// A random way to finish `pixels` pixels, and the memory it reads.
+struct Ending {
+    Shape shape;  // of all pixels together
+    std::vector<float> residual, scale, shift;
+    std::vector<int32_t> sum_thresholds, flip;
+    Finishing finishing;
+
+    Ending(Random& random, int64_t channels, int64_t pixels, bool of_sums) : shape{channels, pixels, 1} {
+        Finishing& f = finishing;
+        f.channels = channels;
+        f.stride = shape.stride();
+        f.words = shape.words();
+        f.strict = random.chance(70);
+        const bool block_end = random.chance(30);  // all of it, as at the end of a residual block
+        if (block_end || !of_sums || random.chance(60)) {
+            f.planes = block_end ? 1 : static_cast<int>(random.between(1, 4));
+            f.thermometer = f.planes == 2 && random.chance(50);
+            f.threshold_count = f.thermometer ? f.planes : (1 << f.planes) - 1;
+            std::vector<float> thresholds = random_floats(random, f.threshold_count);
+            std::sort(thresholds.begin(), thresholds.end());
+            std::copy(thresholds.begin(), thresholds.end(), f.thresholds);
+        }
+        if (of_sums && f.planes && random.chance(50)) {
+            f.padded_channels = padded(channels, kPanelChannels);
+            for (int64_t i = 0; i < f.padded_channels; ++i) flip.push_back(random.chance(50) ? -1 : 0);
+            for (int64_t i = 0; i < f.threshold_count * f.padded_channels; ++i)
+                sum_thresholds.push_back(static_cast<int32_t>(random.between(-30, 30)));
+            f.sum_thresholds = sum_thresholds.data();
+            f.flip = flip.data();
+            return;
+        }
+        if (block_end || random.chance(50)) {
+            residual = random_floats(random, pixels * f.stride);
+            f.residual = residual.data();
+        }
+        if (block_end || random.chance(50)) {
+            scale = random_floats(random, padded(channels, kPanelChannels));
+            shift = random_floats(random, padded(channels, kPanelChannels));
+            f.scale = scale.data(), f.shift = shift.data();
+        }
+        f.clamp = block_end || random.chance(50);
+        keeps_floats = block_end || !f.planes || random.chance(50);
+    }
+    Ending(const Ending&) = delete;
+
+    struct Result {
+        std::vector<float> floats;  // of the channels there are
+        std::vector<uint64_t> bits;
+    };
+
+    template <class Run>
+    Result run(Run&& body) const {
+        std::vector<float> floats(static_cast<size_t>(shape.pixels() * shape.stride()));
+        Result result{{},
+                      std::vector<uint64_t>(static_cast<size_t>(finishing.planes * shape.pixels() * shape.words()))};
+        Finishing f = finishing;
+        if (keeps_floats) f.floats = floats.data();
+        for (int p = 0; p < f.planes; ++p) f.bits[p] = result.bits.data() + p * shape.pixels() * shape.words();
+        body(f);
+        for (int64_t i = 0; i < static_cast<int64_t>(floats.size()); ++i)
+            if (i % shape.stride() < shape.channels) result.floats.push_back(floats[static_cast<size_t>(i)]);
+        return result;
+    }
+
+    bool keeps_floats = false;
+};
+
+// body(code, finishing) for every instruction set; all must leave what the portable one leaves.
+template <class Run>
+void check_all(const Ending& ending, const std::string& what, Run&& body) {
+    const auto expected = ending.run([&](const Finishing& f) { body(code_portable(), f); });
+    for (const Named& named : codes()) {
+        check::describe(name_of(named.isa), ", ", what);
+        const auto got = ending.run([&](const Finishing& f) { body(named.code(), f); });
+        CHECK_SAME(got.floats, expected.floats);
+        CHECK_SAME(got.bits, expected.bits);
+    }
+}
+
+::DenseConv random_ungrouped_conv(Random& random, const Limits& limits) {
+    for (;;) {
+        const ::DenseConv dense = random_conv(random, limits);
+        if (dense.geometry.groups == 1) return dense;
+    }
+}
+
+}  // namespace
+
+TEST("deploy: finishing, pooling and means") {
+    Random random(1);
+    for (int i = 0; i < 300; ++i) {
+        const Shape shape{random.chance(50) ? random.between(1, 20) : random.between(1, 140), random.between(2, 7),
+                          random.between(2, 7)};
+        const int64_t images = random.between(1, 3);
+        const auto values = random_floats(random, images * shape.pixels() * shape.stride());
+        const std::string what = std::to_string(shape.channels) + " channels";
+        check_all(
+            Ending(random, shape.channels, images * shape.pixels(), false), what + ", finish",
+            [&](const Code& code, const Finishing& f) { code.finish(values.data(), images * shape.pixels(), f); });
+        check_all(Ending(random, shape.channels, images * (shape.height / 2) * (shape.width / 2), false),
+                  what + ", pool",
+                  [&](const Code& code, const Finishing& f) { code.pool(values.data(), shape, images, f); });
+        check_all(Ending(random, shape.channels, images, false), what + ", mean",
+                  [&](const Code& code, const Finishing& f) { code.mean(values.data(), shape, images, f); });
+    }
+}
+
+TEST("deploy: convolutions of floats") {
+    Random random(2);
+    for (int i = 0; i < 150; ++i) {
+        deploy::DenseConv conv;
+        conv.geometry = random_ungrouped_conv(random, {60000}).geometry;
+        conv.geometry.dilation_h = conv.geometry.dilation_w = 1;
+        const ConvGeometry& g = conv.geometry;
+        const Shape in{g.channels, g.height, g.width};
+        const auto x = random_floats(random, g.batch * in.pixels() * in.stride());
+        const int64_t outputs = padded(g.out_channels, kPanelChannels);
+        std::vector<double> weights(static_cast<size_t>(outputs * g.taps() * g.channels)),
+            bias(static_cast<size_t>(outputs));
+        for (double& w : weights) w = random.real(-1, 1);
+        for (double& b : bias) b = random.real(-1, 1);
+        conv.in_stride = in.stride();
+        conv.weights = weights.data();
+        conv.bias = bias.data();
+        const Memory scratch(dense_scratch_bytes(conv));
+        check_all(Ending(random, g.out_channels, g.batch * g.out_pixels(), false), "convolution of floats",
+                  [&](const Code& code, const Finishing& f) { code.dense(conv, x.data(), f, scratch.data()); });
+    }
+}
+
+TEST("deploy: array convolutions") {
+    Random random(3);
+    for (int i = 0; i < 200; ++i) {
+        const bool converts = random.chance(70);
+        const ::DenseConv dense = random_ungrouped_conv(random, {60000, !converts, !converts});
+        const PackedConv packed(dense, one_thread());
+        const ConvGeometry& g = packed.conv.geometry;
+        const Table table = random_table(random, dense.bound(), static_cast<double>(dense.bound()), dense.arrays());
+        AdcArgs args;
+        args.conv = packed.conv;
+        args.thresholds = table.thresholds.data();
+        args.levels = table.levels.data();
+        args.level_count = static_cast<int>(table.levels.size());
+        const auto bias = random_floats(random, padded(g.out_channels, kPanelChannels));
+        const SumScale scale{static_cast<double>(random.real(-1, 1)), static_cast<double>(random.real(-9, 9)),
+                             random.chance(50) ? bias.data() : nullptr, false};
+        const SumScale exact{2.0, 0, scale.bias, true};
+        const BorderClasses borders(g, packed.conv.layout);
+        const bool in_float = !converts && random.chance(50);
+        check_all(Ending(random, g.out_channels, g.batch * g.out_pixels(), true),
+                  dense.text() + (converts ? ", " + table.text() : ""), [&](const Code& code, const Finishing& f) {
+                      const Panels panels(packed.conv, code.panel_columns);
+                      const CountConverter converter(args, borders, code.converter_shift, code.converter_shift,
+                                                     code.converter_has_lookup);
+                      const std::unique_ptr<ArrayCode> array(
+                          code.new_array({packed.conv, borders, panels, converts ? &converter : nullptr}));
+                      const Memory scratch(array->scratch_bytes());
+                      array->run(packed.conv.x, g.batch, in_float ? exact : scale, f, scratch.data());
+                  });
+    }
+}
+
+int main() { return check::run_tests(); }
