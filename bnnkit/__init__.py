@@ -14,15 +14,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bnnkit import cim, data, importers, nn, ops, reference
+    from bnnkit import cim, data, deploy, importers, nn, ops, reference
     from bnnkit.checkpoint import load
     from bnnkit.models import create_model
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "cim", "create_model", "data", "importers", "load", "nn", "ops", "reference"]
+__all__ = ["__version__", "cim", "create_model", "data", "deploy", "importers", "load", "nn", "ops", "reference"]
 
-_MODULES = ("cim", "data", "importers", "nn", "ops", "reference")
+_MODULES = ("cim", "data", "deploy", "importers", "nn", "ops", "reference")
 _FUNCTIONS = {"create_model": "bnnkit.models", "load": "bnnkit.checkpoint"}
 
 

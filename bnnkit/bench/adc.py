@@ -78,6 +78,5 @@ BENCHES.register("adc")(
         every_variant=True,
         cases=cases,
         notes=NOTES,
-        keeps_memory=True,
     )
 )

@@ -89,6 +89,5 @@ BENCHES.register("bitplane")(
         cases=cases,
         notes=("int32 weights to uint8 slices and back; the loop takes remainders: w % 2, then w // 2",),
         count=2,
-        keeps_memory=True,
     )
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -19,10 +18,6 @@ POPCOUNT_LOOP = "avx512"
 
 LIMIT_SLICE = 0.02
 POOL_WAKING_ELEMENTS = 1 << 20
-
-# malloc.h and the defaults of mallopt(3)
-MALLOC_TRIM_THRESHOLD, DEFAULT_TRIM_THRESHOLD = -1, 128 * 1024
-MALLOC_MMAP_MAX, DEFAULT_MMAP_MAX = -4, 65536
 
 
 def usable_cores() -> int:
@@ -53,25 +48,6 @@ def restored() -> Iterator[None]:
     finally:
         torch.set_num_threads(threads)
         ops.force_variant(forced_by_environment())
-
-
-@contextmanager
-def kept_memory() -> Iterator[bool]:
-    """Let freed memory stay with the process meanwhile, where the C library can (glibc); say whether it does.
-
-    Outputs of tens of megabytes would else come from the system anew for every call, and the page faults, which
-    differ from call to call, take as long as a fast kernel.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    if mallopt is None:
-        yield False
-        return
-    kept = bool(mallopt(MALLOC_MMAP_MAX, 0) and mallopt(MALLOC_TRIM_THRESHOLD, 2**31 - 1))
-    try:
-        yield kept
-    finally:
-        mallopt(MALLOC_MMAP_MAX, DEFAULT_MMAP_MAX)
-        mallopt(MALLOC_TRIM_THRESHOLD, DEFAULT_TRIM_THRESHOLD)
 
 
 class LimitLoop:

@@ -49,12 +49,18 @@ def _sides(plan: Plan, model: Model, images: Tensor) -> list[Side]:
     sides: list[Side] = []
     for threads in plan.threads:
         for name, run in others.items():
-            once = name == "loop" and threads == plan.threads[0]
-            check = partial(check_same, model, run, images) if once else None
-            memory = partial(peak_of_inference, name, *shape, threads, None)
-            kernels = ("adc", "pack") if name == "layers" else ()
             sides.append(
-                Side(OPPONENTS[name], partial(run, images), work, threads, None, kernels, check, memory=memory)
+                Side(
+                    OPPONENTS[name],
+                    partial(run, images),
+                    work,
+                    threads,
+                    None,
+                    ("adc", "pack") if name == "layers" else (),
+                    _check_of(name, model, run, images) if threads == plan.threads[0] else None,
+                    tuple(other for other in against if other != LAYERS) if name == "layers" else (),
+                    partial(peak_of_inference, name, *shape, threads, None),
+                )
             )
         for variant in plan.variants:
             runner = _Packed(model)
@@ -67,7 +73,7 @@ def _sides(plan: Plan, model: Model, images: Tensor) -> list[Side]:
                     threads,
                     variant,
                     ("network",),
-                    partial(check_packed, model, runner, images),
+                    partial(check_logits, model, runner, images),
                     against,
                     partial(peak_of_inference, "packed", *shape, threads, variant),
                     runner.stages,
@@ -100,13 +106,21 @@ class _Packed:
         return {stage: spent / total for stage, spent in seconds.items()} if total else {}
 
 
+def _check_of(name: str, model: Model, run: inference.Run, images: Tensor) -> Callable[[], Check] | None:
+    if name == "layers":
+        return partial(check_logits, model, run, images)
+    return partial(check_same, model, run, images) if name == "loop" else None
+
+
 @torch.inference_mode()
-def check_packed(model: Model, runner: Callable[[Tensor], Tensor], images: Tensor) -> Check:
+def check_logits(model: Model, runner: Callable[[Tensor], Tensor], images: Tensor) -> Check:
     """Compare the logits of some images with the reference's, which must be equal."""
     some = images[:CHECKED_IMAGES]
-    with nn.backend("reference"), repeatable(model):
-        expected: Tensor = model(normalize(some, inference.MEAN, inference.STD))
-    return equal(runner(some), expected, f"logits of {len(some)} images")
+    with repeatable(model):
+        found = runner(some)
+        with nn.backend("reference"):
+            expected: Tensor = model(normalize(some, inference.MEAN, inference.STD))
+    return equal(found, expected, f"logits of {len(some)} images")
 
 
 def check_same(model: Model, run: Callable[[Tensor], Tensor], images: Tensor) -> Check:

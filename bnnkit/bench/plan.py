@@ -60,8 +60,6 @@ class Bench:
         every_variant: whether all usable variants are measured by default, or only the highest.
         cases: builds the cases one after the other, so that only one holds its tensors.
         count: cases per shape.
-        keeps_memory: whether page faults of fresh memory are kept out of the times, see `machine.kept_memory`: for a
-            kernel on its own, but not for what a user of layers and networks waits for.
         notes: what the figures mean.
     """
 
@@ -74,7 +72,6 @@ class Bench:
     cases: Callable[[Plan], Iterator[Case]]
     notes: tuple[str, ...] = ()
     count: int = 1
-    keeps_memory: bool = False
 
 
 BENCHES: Registry[Bench] = Registry("bench kernel")

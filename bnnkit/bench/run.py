@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
 
+from bnnkit.allocation import kept_memory
 from bnnkit.bench import machine
 from bnnkit.bench.contest import Outcome, measure
 from bnnkit.bench.plan import BENCHES, Plan
@@ -36,7 +36,7 @@ def run(plan: Plan, each: Each = lambda case, done, total: None) -> Report:
     rows: list[Row] = []
     limits: list[Limit] = []
     left_out: dict[str, None] = {}
-    with machine.restored(), machine.kept_memory() if bench.keeps_memory else nullcontext(False) as kept:
+    with machine.restored(), kept_memory() as kept:
         for case in bench.cases(plan):
             outcome = measure(case, budget, partial(each, case.name), plan.clock)
             rows += outcome.rows

@@ -81,6 +81,5 @@ BENCHES.register("xnor")(
         every_variant=True,
         cases=cases,
         notes=NOTES,
-        keeps_memory=True,
     )
 )

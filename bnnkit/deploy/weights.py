@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from bnnkit.errors import MismatchError, UsageError
 from bnnkit.models import Model, create_model
@@ -36,12 +37,15 @@ class PackedWeights:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def skeleton(self, **changes: Any) -> Model:
-        """Return the network with fresh parameters, with some options changed.
+        """Return the network with undefined parameters, which take no memory as long as nothing touches them.
+
+        Args:
+            changes: options that differ from `config`.
 
         Raises:
             MismatchError: a parameter is missing, unknown or of another size.
         """
-        with torch.random.fork_rng(devices=[]):  # its initial weights are thrown away
+        with _Uninitialised():
             model = create_model(**{**self.config, **changes}).eval()
         _check(self.tensors, _expected(model))
         return model
@@ -50,6 +54,22 @@ class PackedWeights:
     def needed_bits(self) -> int:
         """Bits that any file of this network must hold."""
         return sum(8 * tensor.numel() * tensor.element_size() for tensor in self.tensors.values())
+
+
+class _Uninitialised(TorchFunctionMode):
+    """Leave the parameters of layers built inside the block as they come from the allocator.
+
+    The meta device would do too, but loading what it needs takes more memory than most networks.
+    """
+
+    FILLING = frozenset({"uniform_", "normal_", "fill_", "zero_", "kaiming_uniform_"})
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func.__name__ in self.FILLING:
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def why_not(model: nn.Module) -> str | None:
@@ -133,16 +153,16 @@ def quantized_weight(weights: PackedWeights, name: str, layer: CimConv2d | CimLi
     quantizer, shape = layer.weight_quantizer, layer.weight.shape
     count = shape.numel()
     bits = np.unpackbits(weights.tensors[f"{name}.codes"].numpy(), bitorder="little", count=quantizer.planes * count)
-    planes = torch.from_numpy(bits).view(quantizer.planes, count).int()
-    powers = [1 if quantizer.thermometer else 1 << p for p in range(quantizer.planes)]
-    code = (planes * torch.tensor(powers, dtype=torch.int32)[:, None]).sum(0)
-    return ((2 * code - (quantizer.levels - 1)).float() / quantizer.unit).view(shape)
+    code = torch.zeros(count, dtype=torch.uint8)
+    for p, plane in enumerate(torch.from_numpy(bits).view(quantizer.planes, count)):
+        code += plane if quantizer.thermometer else plane << p
+    return code.float().mul_(2).sub_(quantizer.levels - 1).div_(quantizer.unit).view(shape)
 
 
 def _pack_codes(quantizer: Quantizer, weight: Tensor) -> Tensor:
-    code = quantizer.code(weight.float().cpu()).flatten()
-    passed = [code > p if quantizer.thermometer else code >> p & 1 for p in range(quantizer.planes)]
-    bits = torch.stack([plane.to(torch.uint8) for plane in passed]).numpy()
+    code = quantizer.code(weight.float().cpu()).flatten().to(torch.uint8)
+    passed = [(code > p).to(torch.uint8) if quantizer.thermometer else code >> p & 1 for p in range(quantizer.planes)]
+    bits = torch.stack(passed).numpy()
     return torch.from_numpy(np.packbits(bits.reshape(-1), bitorder="little"))
 
 

@@ -18,6 +18,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from bnnkit.allocation import kept_memory
 from bnnkit.atomic import DISK_FULL
 from bnnkit.errors import BnnkitError, InterruptedRunError, UsageError
 from bnnkit_cli import output
@@ -152,7 +153,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _invoke(command: Any, arguments: list[str]) -> int:
     try:
-        with command.make_context("bnnkit", arguments) as context:
+        with command.make_context("bnnkit", arguments) as context, kept_memory():
             command.invoke(context)
     except typer.Exit as done:
         return done.exit_code
