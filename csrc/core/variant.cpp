@@ -33,8 +33,7 @@ std::atomic<int>& ceiling() {
 }
 
 std::array<std::atomic<int>, kKernels.size()>& last() {
-    static std::array<std::atomic<int>, kKernels.size()> ran = {kUnset, kUnset, kUnset,
-                                                                   kUnset, kUnset, kUnset};
+    static std::array<std::atomic<int>, kKernels.size()> ran = {kUnset, kUnset, kUnset, kUnset, kUnset, kUnset};
     return ran;
 }
 
