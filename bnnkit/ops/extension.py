@@ -80,5 +80,5 @@ def variant(name: str) -> Iterator[None]:
 
 
 def last_variant(kernel: str) -> str:
-    """Return the variant that the latest call of a kernel (pack, xnor, adc, adc_backward, bitplane) ran, or ""."""
+    """Return which variant a kernel (pack, xnor, adc, adc_backward, bitplane, network) last ran, or "" before any."""
     return str(load().last_variant(kernel))

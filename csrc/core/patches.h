@@ -1,9 +1,8 @@
 // Gathering the packed patch of every output pixel, and which of its word lines are padding.
 //
-// A padded tap is neither +1 nor -1: it contributes nothing. Pixels at the border therefore carry a mask of their valid
-// bits and the number of valid rows of each array. Many pixels share the same valid taps, so masks are made once per
-// border class; class 0 has every tap valid, whether or not
-// some pixel belongs to it.
+// A padded tap is neither +1 nor -1: it contributes nothing. Pixels at the border therefore need a mask of their valid bits, or
+// what follows from it (see border_table.h), and the number of valid rows of each array. Many pixels share the same valid
+// taps, so these are made once per border class; class 0 has every tap valid, whether or not some pixel belongs to it.
 #pragma once
 
 #include <memory>

@@ -98,13 +98,15 @@ def eval(
     Layers in full precision are computed in double precision, so the result does not depend on batch size, threads or
     backend.
     """
-    from bnnkit import checkpoint
+    from bnnkit import checkpoint, deploy
     from bnnkit.quantizers import parse_bits
     from bnnkit.train.images import limited
     from bnnkit.train.subject import find, find_or_sample
 
     _prepare(batch, limit, threads)
     trained = find_or_sample(subject, root=runs_dir)
+    if trained.path == deploy.SAMPLE:
+        output.log(f"no run in {runs_dir}: the sample network of the package")
     expected = {"ao_bit": ao_bit, "w_bit": w_bit}
     checkpoint.check(trained.checkpoint, {k: parse_bits(v) for k, v in expected.items() if v is not None})
     other = find(compare, root=runs_dir) if compare is not None else None
