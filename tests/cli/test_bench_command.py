@@ -60,7 +60,7 @@ def test_the_document(capsys: pytest.CaptureFixture[str]) -> None:
     ours = rows["bnnkit xnor"]
     assert ours["variants"] == {"xnor": "reference"}
     assert ours["check"] == {"passed": True, "compared": "the whole output", "detail": ""}
-    assert ours["work"] == {"amount": 70 * 40 * 150, "unit": "bMAC"}
+    assert ours["work"] == {"amount": 70 * 40 * 150, "unit": "bMAC", "products": 0}
     assert ours["seconds"]["rounds"] == len(ours["seconds"]["values"]) == 2
     assert ours["per_second"] == ours["work"]["amount"] / ours["seconds"]["median"]
     assert ours["tops"] == pytest.approx(2 * ours["per_second"] / 1e12)
