@@ -180,3 +180,11 @@ def test_parameters_have_torchs_names_and_repr_shows_the_bits() -> None:
     layer = CimConv2d(2, 3, 3, ao_bit=1.5, w_bit=2, adc_bit=4)
     assert list(layer.state_dict()) == ["weight", "bias"]
     assert "ao_bit=1.5, w_bit=2, adc_bit=4" in repr(layer)
+
+
+def test_a_network_evaluated_first_can_be_trained_afterwards():
+    layer = CimConv2d(5, 3, 3, padding=1, ao_bit=2, w_bit=2, adc_bit=3, array=Array(47))
+    with torch.inference_mode():
+        layer(torch.randn(2, 5, 4, 4))
+    layer(torch.randn(2, 5, 4, 4)).sum().backward()
+    assert layer.weight.grad is not None

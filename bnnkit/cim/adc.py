@@ -90,6 +90,7 @@ class Adc:
         adc._setup(curve, rows, sigma, gradient)
         return adc
 
+    @torch.inference_mode(False)
     def _setup(self, curve: Curve, rows: int, sigma: float, gradient: AdcGradient) -> None:
         if rows < 1:
             raise UsageError(f"adc: {rows} rows; at least 1 was needed", hint="use 128 rows")
@@ -166,12 +167,15 @@ def _slope(curve: Curve, ps: Tensor, rows: int, sigma: float, gradient: AdcGradi
 
 
 @cache
+@torch.inference_mode(False)
 def _integer_thresholds(curve: Curve, reach: int, unit: int) -> Tensor:
     codes = curve.code(_every_partial_sum(reach, unit))
     first = torch.searchsorted(codes, torch.arange(1, len(curve.levels), device="cpu"))
     return (first - reach * unit).int()
 
 
+# Cached or shared, so never inference tensors: autograd could not use those later.
 @cache
+@torch.inference_mode(False)
 def _gradient_table(curve: Curve, reach: int, unit: int, rows: int, sigma: float, gradient: AdcGradient) -> Tensor:
     return _slope(curve, _every_partial_sum(reach, unit), rows, sigma, gradient)
