@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bnnkit import nn
-from bnnkit.bench import inference
+from bnnkit.bench import inference, machine
 from bnnkit.bench.contest import Case, Side
 from bnnkit.bench.memory import peak_of_inference
 from bnnkit.bench.plan import BENCHES, Bench, Plan
@@ -63,47 +63,34 @@ def _sides(plan: Plan, model: Model, images: Tensor) -> list[Side]:
                 )
             )
         for variant in plan.variants:
-            runner = _Packed(model)
-            products = len(images) * sum(runner.network.binary_products.values())
+            machine.enter(threads, variant)  # a packed network keeps the variant it is made for
+            network = inference.packed(model)
+            products = len(images) * sum(network.binary_products.values())
             sides.append(
                 Side(
                     "bnnkit packed",
-                    partial(runner, images),
+                    partial(network, images),
                     Work(len(images), "image", products),
                     threads,
                     variant,
                     ("network",),
-                    partial(check_logits, model, runner, images),
+                    partial(check_logits, model, network, images),
                     against,
                     partial(peak_of_inference, "packed", *shape, threads, variant),
-                    runner.stages,
+                    partial(_stages, network),
                 )
             )
     return sides
 
 
-class _Packed:
-    """A packed network, made anew under the variant in force when it is called first."""
-
-    def __init__(self, model: Model) -> None:
-        self._make: Callable[[], PackedNetwork] = lambda: inference.packed(model)
-        self.network = self._make()
-        self._fresh = False
-
-    def __call__(self, images: Tensor) -> Tensor:
-        if not self._fresh:
-            self.network, self._fresh = self._make(), True
-        logits: Tensor = self.network(images)
-        return logits
-
-    def stages(self) -> dict[str, float]:
-        """Return the share of the time spent in each stage since the last call."""
-        seconds: dict[str, float] = {}
-        for layer, spent in self.network.take_profile():
-            stage = ".".join(layer.split(".")[:2]) if layer[-1].isdigit() or "." in layer else layer
-            seconds[stage] = seconds.get(stage, 0.0) + spent
-        total = sum(seconds.values())
-        return {stage: spent / total for stage, spent in seconds.items()} if total else {}
+def _stages(network: PackedNetwork) -> dict[str, float]:
+    """Return the share of the time spent in each stage since the last call."""
+    seconds: dict[str, float] = {}
+    for layer, spent in network.take_profile():
+        stage = ".".join(layer.split(".")[:2])
+        seconds[stage] = seconds.get(stage, 0.0) + spent
+    total = sum(seconds.values())
+    return {stage: spent / total for stage, spent in seconds.items()} if total else {}
 
 
 def _check_of(name: str, model: Model, run: inference.Run, images: Tensor) -> Callable[[], Check] | None:

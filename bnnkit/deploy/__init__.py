@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bnnkit.deploy.file import is_packed, load, of_checkpoint, save
 from bnnkit.deploy.network import PackedNetwork, compile, run_together
-from bnnkit.deploy.weights import PackedWeights, pack_model, unpack_model, why_not
+from bnnkit.deploy.weights import PackedWeights, pack_model, skeleton, unpack_model, why_not
 
 SAMPLE = Path(__file__).with_name("sample.safetensors")
 """A small network trained on the packaged digits, for commands that are given none."""
@@ -25,6 +25,7 @@ __all__ = [
     "pack_model",
     "run_together",
     "save",
+    "skeleton",
     "unpack_model",
     "why_not",
 ]

@@ -7,11 +7,10 @@ from typing import Any
 
 from bnnkit import checkpoint
 from bnnkit.checkpoint import Checkpoint
-from bnnkit.deploy.weights import PackedWeights
+from bnnkit.deploy.weights import REPACK, PackedWeights
 from bnnkit.errors import MismatchError
 
 VERSION = 1
-REPACK = "pack the checkpoint again: bnnkit pack CHECKPOINT"
 
 
 def save(weights: PackedWeights, path: Path | str) -> None:

@@ -17,6 +17,8 @@ from bnnkit.nn import CimConv2d, CimLinear, Operands
 from bnnkit.nn.evaluation import BatchNorm, scale_and_shift
 from bnnkit.quantizers import Quantizer
 
+REPACK = "pack the checkpoint again: bnnkit pack CHECKPOINT"
+
 
 @dataclass(frozen=True)
 class PackedWeights:
@@ -45,8 +47,7 @@ class PackedWeights:
         Raises:
             MismatchError: a parameter is missing, unknown or of another size.
         """
-        with _Uninitialised():
-            model = create_model(**{**self.config, **changes}).eval()
+        model = skeleton({**self.config, **changes})
         _check(self.tensors, _expected(model))
         return model
 
@@ -72,40 +73,63 @@ class _Uninitialised(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+def skeleton(config: Mapping[str, Any]) -> Model:
+    """Return the network of a config with undefined parameters, in evaluation mode.
+
+    Raises:
+        UsageError: an impossible option.
+        MismatchError: the config is not one of this version.
+    """
+    try:
+        with _Uninitialised():
+            return create_model(**config).eval()
+    except TypeError as failure:
+        raise MismatchError(f"config: {failure}; options of create_model were needed", hint=REPACK) from failure
+
+
 def why_not(model: nn.Module) -> str | None:
-    """Return why a network cannot be packed, or None if it can."""
-    if not isinstance(model, Model):
-        return "it is no network of bnnkit"
-    layers = [(name, m) for name, m in model.named_modules() if isinstance(m, Operands)]
-    for name, layer in layers:
-        bits = f"layer {name}: {layer.ao_bit}-bit activations, {layer.w_bit}-bit weights"
-        if not (layer.activation.planes and layer.weight_quantizer.planes):
-            return f"{bits}; bits were needed on both sides"
-        if layer.adc is None and (layer.ao_bit, layer.w_bit) != (1, 1):
+    """Return why a network with the converters it has cannot run packed, or None if it can."""
+    for name, layer in _array_layers(model):
+        if layer.adc is None and layer.activation.planes * layer.weight_quantizer.planes > 1:
+            bits = f"layer {name}: {layer.ao_bit}-bit activations, {layer.w_bit}-bit weights"
             return f"{bits} and no converter; exact sums are packed for 1 bit only"
         if layer.adc is not None and not layer.adc.scale > 0:
             return f"layer {name}: its converter has one level only"
+    return _why_no_bits(model)
+
+
+def _why_no_bits(model: nn.Module) -> str | None:
+    """Return why the weights of a network cannot be packed, whatever its converters."""
+    layers = _array_layers(model)
+    for name, layer in layers:
+        if not (layer.activation.planes and layer.weight_quantizer.planes):
+            bits = f"layer {name}: {layer.ao_bit}-bit activations, {layer.w_bit}-bit weights"
+            return f"{bits}; bits were needed on both sides"
     return None if layers else "it has no layer on arrays"
+
+
+def _array_layers(model: nn.Module) -> list[tuple[str, Operands]]:
+    return [(name, layer) for name, layer in model.named_modules() if isinstance(layer, Operands)]
 
 
 def pack_model(
     model: Model, mean: Sequence[float], std: Sequence[float], provenance: Mapping[str, Any] | None = None
 ) -> PackedWeights:
-    """Pack a trained network.
+    """Pack a trained network. Its converters do not matter: they are chosen anew when it is run.
 
     Args:
         model: of the registry, with low-bit layers on arrays.
         mean, std: normalization of its images, per input channel.
 
     Raises:
-        UsageError: the network cannot be packed; the message names the layer.
+        UsageError: an operand has no bits; the message names the layer.
 
     >>> from bnnkit import create_model
     >>> packed = pack_model(create_model("mlp", in_shape=(1, 8, 8)), (0.5,), (0.25,))
     >>> packed.tensors["hidden.0.codes"].shape          # 512 x 64 bits
     torch.Size([4096])
     """
-    reason = why_not(model)
+    reason = _why_no_bits(model)
     if reason is not None:
         raise UsageError(f"deploy: {model.config['name']} cannot be packed: {reason}", hint="use the backend torch")
     tensors: dict[str, Tensor] = {}
@@ -207,5 +231,5 @@ def _check(tensors: Mapping[str, Tensor], expected: Mapping[str, tuple[torch.Siz
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise MismatchError(
             f"packed network: does not fit its architecture: {', '.join(problems[:3])}{more}",
-            hint="pack the checkpoint again: bnnkit pack CHECKPOINT",
+            hint=REPACK,
         )

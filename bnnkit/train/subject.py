@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -63,7 +62,7 @@ class Subject:
         preparation, provenance = self.preparation, self.provenance
         stamp = self.path.with_name("stamp.json")
         if stamp.is_file():
-            provenance["command"] = shlex.join(json.loads(stamp.read_text())["argv"])
+            provenance["command"] = shlex.join(Run(stamp.parent).read_json(stamp.name)["argv"])
         return deploy.pack_model(self.model({}), preparation.mean, preparation.std, provenance)
 
     def dataset(self, name: str | None, data_dir: Path | None) -> Dataset:

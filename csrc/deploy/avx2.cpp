@@ -26,7 +26,10 @@
 #include "run_code.h"
 
 namespace bnnkit::deploy {
-const Code& code_avx2() { return kCode; }
+const Code& code_avx2() {
+    static constexpr Code kCode = code_of(Isa::avx2);
+    return kCode;
+}
 }  // namespace bnnkit::deploy
 
 #pragma GCC pop_options

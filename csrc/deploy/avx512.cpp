@@ -26,7 +26,10 @@
 #include "run_code.h"
 
 namespace bnnkit::deploy {
-const Code& code_avx512() { return kCode; }
+const Code& code_avx512() {
+    static constexpr Code kCode = code_of(Isa::avx512);
+    return kCode;
+}
 }  // namespace bnnkit::deploy
 
 #pragma GCC pop_options

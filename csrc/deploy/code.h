@@ -58,6 +58,7 @@ public:
 
 // Nothing here owns memory of the standard library: instruction-set regions must not instantiate its templates.
 struct Code {
+    Isa isa;
     int64_t panel_columns;
     int converter_shift;
     bool converter_has_lookup;
@@ -81,7 +82,7 @@ const Code& code_neon();
 const Code& code_avx2();
 const Code& code_avx512();
 
-// Of the highest variant that may run, see variant.h; `isa` says which it is.
-const Code& usual_code(Isa& isa);
+// Of the highest variant that may run, see variant.h.
+const Code& usual_code();
 
 }  // namespace bnnkit::deploy

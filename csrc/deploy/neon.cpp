@@ -21,7 +21,10 @@
 #include "run_code.h"
 
 namespace bnnkit::deploy {
-const Code& code_neon() { return kCode; }
+const Code& code_neon() {
+    static constexpr Code kCode = code_of(Isa::neon);
+    return kCode;
+}
 }  // namespace bnnkit::deploy
 
 #endif

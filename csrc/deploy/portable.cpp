@@ -19,5 +19,8 @@
 #include "run_code.h"
 
 namespace bnnkit::deploy {
-const Code& code_portable() { return kCode; }
+const Code& code_portable() {
+    static constexpr Code kCode = code_of(Isa::reference);
+    return kCode;
+}
 }  // namespace bnnkit::deploy

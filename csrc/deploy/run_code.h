@@ -1,16 +1,8 @@
 // The routines of `Code`, for the instruction set of the region this is included in, after lanes_*.h, converting_*.h and
-// the engines of adc and xnor.
+// the engines and writers of adc and xnor.
 
 namespace bnnkit::deploy {
 namespace {
-
-typedef double Doubles16 __attribute__((vector_size(128)));
-
-inline Floats16 floats16(const float* p) {
-    Floats16 values;
-    memcpy(&values, p, sizeof values);
-    return values;
-}
 
 inline Ints16 ints16(const int32_t* p) {
     Ints16 values;
@@ -57,8 +49,8 @@ inline bool ends_block(const Finishing& f) {
 
 template <bool kEndsBlock>
 BNNKIT_INLINE void finish16(const Finishing& f, Floats16 v, int64_t pixel, int64_t channel) {
-    if (kEndsBlock || f.residual) v = v + floats16(f.residual + pixel * f.stride + channel);
-    if (kEndsBlock || f.scale) v = v * floats16(f.scale + channel) + floats16(f.shift + channel);
+    if (kEndsBlock || f.residual) v = v + floats_at(f.residual + pixel * f.stride + channel);
+    if (kEndsBlock || f.scale) v = v * floats_at(f.scale + channel) + floats_at(f.shift + channel);
     if (kEndsBlock || f.clamp) {
         const Floats16 one = Floats16{} + 1.0f;
         v = v < -one ? -one : v;
@@ -82,13 +74,8 @@ BNNKIT_INLINE void codes16(const Finishing& f, Ints16 sum, int64_t pixel, int64_
 }
 
 BNNKIT_INLINE Floats16 scaled(const SumScale& s, Ints16 sum, int64_t channel) {
-    if (s.in_float) {
-        const Floats16 value = static_cast<float>(s.scale) * __builtin_convertvector(sum, Floats16);
-        return s.bias ? value + floats16(s.bias + channel) : value;
-    }
-    const Doubles16 value = s.scale * __builtin_convertvector(sum, Doubles16) + s.base;
-    if (!s.bias) return __builtin_convertvector(value, Floats16);
-    return __builtin_convertvector(value + __builtin_convertvector(floats16(s.bias + channel), Doubles16), Floats16);
+    if (s.in_float) return FinishInFloat{static_cast<float>(s.scale), s.bias}.neighbours(sum, channel);
+    return FinishInDouble{s.scale, s.base, s.bias}.neighbours(sum, channel);
 }
 
 // Finishes 16 channels at a time; engines with narrower tiles deliver them in several, which are put together first.
@@ -230,7 +217,7 @@ void run_dense(const DenseConv& conv, const float* x, const Finishing& f, unsign
 void run_finish(const float* values, int64_t pixels, const Finishing& f) {
     for (int64_t pixel = 0; pixel < pixels; ++pixel)
         for (int64_t c = 0; c < f.channels; c += 16)
-            finish16<false>(f, floats16(values + pixel * f.stride + c), pixel, c);
+            finish16<false>(f, floats_at(values + pixel * f.stride + c), pixel, c);
 }
 
 void run_pool(const float* values, const Shape& shape, int64_t images, const Finishing& f) {
@@ -240,8 +227,8 @@ void run_pool(const float* values, const Shape& shape, int64_t images, const Fin
         const float* top = values + ((image * shape.height + 2 * y) * shape.width + 2 * x) * stride;
         const float* bottom = top + shape.width * stride;
         for (int64_t c = 0; c < f.channels; c += 16) {
-            const Floats16 a = floats16(top + c), b = floats16(top + stride + c);
-            const Floats16 d = floats16(bottom + c), e = floats16(bottom + stride + c);
+            const Floats16 a = floats_at(top + c), b = floats_at(top + stride + c);
+            const Floats16 d = floats_at(bottom + c), e = floats_at(bottom + stride + c);
             const Floats16 upper = a > b ? a : b, lower = d > e ? d : e;
             finish16<false>(f, upper > lower ? upper : lower, pixel, c);
         }
@@ -254,7 +241,7 @@ void run_mean(const float* values, const Shape& shape, int64_t images, const Fin
         for (int64_t c = 0; c < f.channels; c += 16) {
             Doubles16 sum = {};
             for (int64_t p = 0; p < pixels; ++p)
-                sum += __builtin_convertvector(floats16(values + p * f.stride + c), Doubles16);
+                sum += __builtin_convertvector(floats_at(values + p * f.stride + c), Doubles16);
             finish16<false>(f, __builtin_convertvector(sum / static_cast<double>(pixels), Floats16), image, c);
         }
 }
@@ -262,7 +249,9 @@ void run_mean(const float* values, const Shape& shape, int64_t images, const Fin
 static_assert(AdcEngine::kColumns == XnorEngine::kColumns, "panels suit both");
 #undef BNNKIT_INLINE
 
-constexpr Code kCode = {AdcEngine::kColumns, kShift, kHasLookup, new_array, run_dense, run_finish, run_pool, run_mean};
+constexpr Code code_of(Isa isa) {
+    return {isa, AdcEngine::kColumns, kShift, kHasLookup, new_array, run_dense, run_finish, run_pool, run_mean};
+}
 
 }  // namespace
 }  // namespace bnnkit::deploy

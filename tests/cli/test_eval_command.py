@@ -42,18 +42,6 @@ def clean(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     output.configure()
 
 
-@pytest.fixture
-def bnnkit(capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run one command line and return its exit code, stdout and stderr."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        code = cli.main(arguments)
-        streams = capsys.readouterr()
-        return code, streams.out, streams.err
-
-    return run
-
-
 def document(text: str) -> dict[str, Any]:
     return dict(json.loads(text))
 

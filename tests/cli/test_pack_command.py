@@ -12,7 +12,6 @@ import torch
 from bnnkit import checkpoint, deploy, ops
 from bnnkit.errors import MissingError
 from bnnkit.models import create_model
-from bnnkit_cli import main as cli
 from bnnkit_cli import output
 
 Command = Callable[..., tuple[int, str, str]]
@@ -30,18 +29,6 @@ def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
     yield
     output.configure()
-
-
-@pytest.fixture
-def bnnkit(capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run one command line and return its exit code, stdout and stderr."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        code = cli.main(arguments)
-        streams = capsys.readouterr()
-        return code, streams.out, streams.err
-
-    return run
 
 
 @pytest.fixture

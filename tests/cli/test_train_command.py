@@ -15,7 +15,6 @@ import pytest
 import torch
 
 from bnnkit import checkpoint, runs
-from bnnkit_cli import main as cli
 from bnnkit_cli import output
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -32,18 +31,6 @@ def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     torch.set_num_threads(threads)
     output.configure()
-
-
-@pytest.fixture
-def bnnkit(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Run one command line and return its exit code, stdout and stderr."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        code = cli.main(arguments)
-        streams = capsys.readouterr()
-        return code, streams.out, streams.err
-
-    return run
 
 
 Command = Callable[..., tuple[int, str, str]]

@@ -13,7 +13,7 @@ from bnnkit.models import create_model
 from bnnkit.train.evaluation import evaluate, evaluate_packed
 from bnnkit.train.images import Preparation
 
-from .networks import images, network, packed, torch_logits
+from .networks import images, network, norms, packed, torch_logits
 
 NETWORKS = [
     ("mlp", {}),
@@ -119,6 +119,17 @@ def test_a_network_that_cannot_be_packed_says_why():
     sums = create_model("mlp", ao_bit=2, adc_bit="fp", in_shape=(1, 8, 8))
     with pytest.raises(UsageError, match="no converter"):
         packed(sums)
+
+
+def test_weights_trained_on_exact_sums_are_packed_for_converters_chosen_later():
+    model = network("mlp", width=1, ao_bit=2, w_bit=2, adc_bit="fp", in_shape=(1, 8, 8))
+    stored = images(model, 4)
+    weights = deploy.pack_model(model, *norms(model))
+    with pytest.raises(UsageError, match=r"layer hidden\.0: 2-bit activations.*no converter"):
+        deploy.PackedNetwork(weights)
+    other = create_model(**{**model.config, "adc_bit": 3}).eval()
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(deploy.PackedNetwork(weights, {"adc_bit": 3})(stored), torch_logits(other, stored))
 
 
 def test_images_of_another_shape_are_refused():

@@ -222,11 +222,12 @@ class _Work:
 
     def _packed(self, subject: Subject, bits: Sequence[int | str]) -> list[PackedNetwork] | None:
         """Return packed networks, or None where another backend is asked for or has to do it."""
-        from bnnkit.deploy import PackedNetwork, why_not
+        from bnnkit.deploy import PackedNetwork, skeleton, why_not
 
         if self.backend not in ("auto", "packed"):
             return None
-        reason = next((r for bit in bits if (r := why_not(self._model(subject, bit)))), None)
+        configs = [{**subject.checkpoint.config, **self.changes, "adc_bit": bit} for bit in bits]
+        reason = next((r for config in configs if (r := why_not(skeleton(config)))), None)
         if reason is not None:
             if self.backend == "packed":
                 raise UsageError(f"--backend packed: {reason}", hint="use --backend auto")

@@ -11,6 +11,8 @@
 // in float32, in an order that does not depend on the number of threads.
 #pragma once
 
+#include <cstddef>
+
 #include "../../core/binary_conv.h"
 
 namespace bnnkit {
@@ -36,6 +38,10 @@ struct AdcBackwardArgs {
     float* gx = nullptr;           // [batch][channels][height][width]
     float* gw = nullptr;           // [out_channels][group_channels][kernel_h][kernel_w]
 };
+
+// Whether there is no offset and scale * sum is an integer below 2^24 for every |sum| <= largest: exact in float32.
+bool exact_in_float(double scale, double offset, int64_t largest);
+int64_t largest_magnitude(const int32_t* levels, size_t count);
 
 void adc(const AdcArgs& args);
 void adc_backward(const AdcBackwardArgs& args);

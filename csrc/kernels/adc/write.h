@@ -49,24 +49,14 @@ struct FinishInFloat {
     }
 };
 
-// Whether every scale * sum is an integer below 2^24.
-inline bool exact_in_float(const AdcArgs& args) {
-    int64_t largest = 0;
-    for (int j = 0; j < args.level_count; ++j) {
-        const int64_t level = args.levels[j] < 0 ? -int64_t{args.levels[j]} : args.levels[j];
-        largest = level > largest ? level : largest;
-    }
-    const double scale = args.scale < 0 ? -args.scale : args.scale;
-    return args.offset == 0 && scale < (1 << 24) && scale == static_cast<double>(static_cast<int64_t>(scale)) &&
-           scale * static_cast<double>(largest * args.conv.layout.arrays()) < (1 << 24);
-}
-
 // Writes tiles of level sums as they are finished.
 template <int kColumns>
 struct LevelWriter {
     const AdcArgs& args;
     Output output{args.y, args.conv.geometry};
-    bool in_float = exact_in_float(args);
+    bool in_float = exact_in_float(
+        args.scale, args.offset,
+        largest_magnitude(args.levels, static_cast<size_t>(args.level_count)) * args.conv.layout.arrays());
 
     void operator()(const int32_t* tile, int64_t pixel, int64_t pixels, int64_t first_output, int64_t outputs) const {
         const double base = args.offset * static_cast<double>(args.conv.layout.arrays());

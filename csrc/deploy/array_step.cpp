@@ -1,0 +1,199 @@
+#include <algorithm>
+#include <stdexcept>
+#include <utility>
+
+#include "finish.h"
+#include "steps.h"
+
+namespace bnnkit::deploy {
+namespace {
+
+class ArrayStep : public Step {
+public:
+    ArrayStep(std::string name, int in, Shape in_shape, std::shared_ptr<const ArrayWeights> weights,
+              ArrayConverter converter, Finish finish, const ArrayStep* like)
+        : Step(std::move(name), in, in_shape, shape_of_output(weights->geometry, finish.pool), std::move(finish)),
+          weights_(std::move(weights)),
+          table_(std::move(converter)),
+          conv_(conv_of(*weights_)),
+          borders_(conv_.geometry, conv_.layout),
+          before_pool_(shape_of_output(weights_->geometry, false)),
+          slots_(slots_of_pixel()) {
+        check();
+        if (like && like->weights_ == weights_ && &like->code_ == &code_)
+            panels_ = like->panels_;
+        else
+            panels_ = std::make_shared<const Panels>(conv_, code_.panel_columns);
+        AdcArgs args;
+        args.conv = conv_;
+        if (!table_.levels.empty()) {
+            args.thresholds = table_.thresholds.data();
+            args.levels = table_.levels.data();
+            args.level_count = static_cast<int>(table_.levels.size());
+            converter_ = std::make_unique<const CountConverter>(args, borders_, code_.converter_shift,
+                                                                code_.converter_shift, code_.converter_has_lookup);
+        }
+        // Panels hold the weights; the rows they were made from are not read again.
+        array_.reset(code_.new_array({conv_, borders_, *panels_, converter_.get()}));
+        pad(table_.bias, conv_.geometry.out_channels, 0.0f);
+        scale_.scale = table_.scale;
+        scale_.base = table_.levels.empty() ? 0 : table_.offset * static_cast<double>(conv_.layout.arrays());
+        scale_.bias = table_.bias.empty() ? nullptr : table_.bias.data();
+        scale_.in_float = exact_in_float();
+    }
+
+    int64_t scratch_bytes(int64_t images) const override {
+        return x_bytes(images) + float_bytes(finish.pool ? before_pool_ : Shape{}, images) + array_->scratch_bytes();
+    }
+
+    int64_t multiplications() const override {
+        const ConvGeometry& g = conv_.geometry;
+        return g.out_pixels() * g.out_channels * g.taps() * g.channels;
+    }
+
+    void run(Workspace& workspace, int64_t images) const override {
+        detail::record(Kernel::network, code_.isa);
+        const uint64_t* x = slots(workspace, images);
+        unsigned char* scratch = workspace.scratch.data() + x_bytes(images);
+        const Finishing finishing = resolved(finish, workspace, images);
+        if (!finish.pool) {
+            array_->run(x, images, scale_, finishing, scratch);
+            return;
+        }
+        float* values = reinterpret_cast<float*>(scratch);
+        array_->run(x, images, scale_, unfinished(before_pool_, values), scratch + float_bytes(before_pool_, images));
+        code_.pool(values, before_pool_, images, finishing);
+    }
+
+private:
+    static BinaryConv conv_of(const ArrayWeights& w) {
+        BinaryConv conv;
+        conv.geometry = w.geometry;
+        conv.layout = layout_of(w.geometry, w.channels_per_array, w.tap);
+        conv.w = w.rows.data();
+        conv.x_planes = w.x_planes, conv.w_planes = w.w_planes;
+        conv.x_thermometer = w.x_thermometer, conv.w_thermometer = w.w_thermometer;
+        conv.threads.count = 1;
+        return conv;
+    }
+
+    void check() const {
+        const ConvGeometry& g = conv_.geometry;
+        const auto words = static_cast<size_t>(conv_.w_planes * conv_.w_plane_words());
+        if (weights_->rows.size() != words) throw std::invalid_argument(name + ": wrong number of weight words");
+        const bool fits =
+            weights_->flatten
+                ? g.channels == in_shape.channels * in_shape.pixels() && g.taps() == 1 && g.pointwise()
+                : Shape{g.channels, g.height, g.width}.pixels() == in_shape.pixels() && g.channels == in_shape.channels;
+        if (!fits) throw std::invalid_argument(name + ": does not fit its input");
+        if (!table_.levels.empty() && table_.thresholds.size() + 1 != table_.levels.size())
+            throw std::invalid_argument(name + ": needed one level more than thresholds");
+        if (table_.levels.empty() && conv_.x_planes * conv_.w_planes != 1)
+            throw std::invalid_argument(name + ": sums without a converter need one plane on each side");
+        if (!table_.bias.empty() && static_cast<int64_t>(table_.bias.size()) != g.out_channels)
+            throw std::invalid_argument(name + ": wrong number of biases");
+    }
+
+    bool exact_in_float() const {
+        const int64_t largest = table_.levels.empty() ? conv_.layout.taps * conv_.layout.channels
+                                                      : largest_magnitude(table_.levels.data(), table_.levels.size()) *
+                                                            conv_.layout.arrays();
+        return bnnkit::exact_in_float(table_.scale, scale_.base, largest);
+    }
+
+    bool slots_are_dense() const {
+        const bool whole_words = conv_.layout.chunks() == 1 || conv_.layout.channels_per_array % kWordBits == 0;
+        return !weights_->flatten && whole_words && conv_.layout.pixel_words() == in_shape.words();
+    }
+
+    int64_t x_pixels() const { return weights_->flatten ? 1 : in_shape.pixels(); }
+    int64_t flat_words() const { return weights_->flatten ? words_for(conv_.geometry.channels) : 0; }
+    int64_t x_bytes(int64_t images) const {
+        const int64_t words = images * x_pixels() * conv_.layout.pixel_words() * conv_.x_planes;
+        return slots_are_dense() ? 0 : ceil_div((words + flat_words() + 1) * 8, 64) * 64;
+    }
+
+    // The input's bits as the gatherer reads them: each chunk of channels in words of its own.
+    const uint64_t* slots(Workspace& workspace, int64_t images) const {
+        const Buffer& source = workspace.buffers[static_cast<size_t>(in)];
+        if (slots_are_dense()) return source.plane(0, images);
+        uint64_t* x = reinterpret_cast<uint64_t*>(workspace.scratch.data());
+        uint64_t* to = x;
+        uint64_t* flat = x + images * x_pixels() * conv_.layout.pixel_words() * conv_.x_planes;
+        const int64_t in_words = in_shape.words(), pixels = in_shape.pixels();
+        for (int p = 0; p < conv_.x_planes; ++p) {
+            const uint64_t* from = source.plane(p, images);
+            for (int64_t image = 0; image < images; ++image, from += pixels * in_words) {
+                if (weights_->flatten) {
+                    flatten(from, flat);
+                    to = spread(flat, to);
+                    continue;
+                }
+                for (int64_t pixel = 0; pixel < pixels; ++pixel) to = spread(from + pixel * in_words, to);
+            }
+        }
+        return x;
+    }
+
+    void flatten(const uint64_t* from, uint64_t* flat) const {
+        const int64_t pixels = in_shape.pixels(), words = in_shape.words();
+        std::fill(flat, flat + flat_words(), 0);
+        for (int64_t pixel = 0; pixel < pixels; ++pixel)
+            for (int64_t c = 0; c < in_shape.channels; ++c) {
+                const int64_t at = c * pixels + pixel;
+                flat[at / kWordBits] |= (from[pixel * words + c / kWordBits] >> (c % kWordBits) & 1)
+                                        << (at % kWordBits);
+            }
+    }
+
+    // A slot word: some bits of one or two words of a pixel.
+    struct Slot {
+        int64_t low, high;
+        uint64_t shift, mask;
+    };
+
+    std::vector<Slot> slots_of_pixel() const {
+        std::vector<Slot> found;
+        const ArrayLayout& layout = conv_.layout;
+        const int64_t last = words_for(layout.channels) - 1;
+        for (int64_t chunk = 0; chunk < layout.chunks(); ++chunk) {
+            const int64_t first = chunk * layout.channels_per_array, end = first + layout.chunk_channels(chunk);
+            for (int64_t word = 0; word < layout.slot_words(); ++word) {
+                const int64_t bit = first + word * kWordBits, left = end - bit, low = std::min(bit / kWordBits, last);
+                const uint64_t mask = left <= 0 ? 0 : left < kWordBits ? (uint64_t{1} << left) - 1 : ~uint64_t{0};
+                found.push_back({low, std::min(low + 1, last), static_cast<uint64_t>(bit % kWordBits), mask});
+            }
+        }
+        return found;
+    }
+
+    uint64_t* spread(const uint64_t* dense, uint64_t* to) const {
+        // Shifting the upper word twice keeps each shift below 64.
+        for (const Slot& slot : slots_)
+            *to++ = (dense[slot.low] >> slot.shift | dense[slot.high] << 1 << (63 - slot.shift)) & slot.mask;
+        return to;
+    }
+
+    const std::shared_ptr<const ArrayWeights> weights_;
+    ArrayConverter table_;
+    const BinaryConv conv_;
+    const BorderClasses borders_;
+    const Shape before_pool_;
+    const std::vector<Slot> slots_;
+    const Code& code_ = usual_code();
+    std::shared_ptr<const Panels> panels_;
+    std::unique_ptr<const CountConverter> converter_;
+    std::unique_ptr<const ArrayCode> array_;
+    SumScale scale_;
+};
+
+}  // namespace
+
+StepPointer array_step(std::string name, int in, Shape in_shape, std::shared_ptr<const ArrayWeights> weights,
+                       ArrayConverter converter, Finish finish, const Step* like) {
+    Finish wide = padded(std::move(finish), weights->geometry.out_channels);
+    return std::make_shared<ArrayStep>(std::move(name), in, in_shape, std::move(weights), std::move(converter),
+                                       std::move(wide), dynamic_cast<const ArrayStep*>(like));
+}
+
+}  // namespace bnnkit::deploy
