@@ -280,3 +280,94 @@ def merge_slices(slices: Tensor, cell_bit: int) -> Tensor:
     """Undo `slice_weights`: int32 tensor of the shape of one slice."""
     weights = [slices[c].int() << (cell_bit * c) for c in range(len(slices))]
     return torch.stack(weights).sum(0, dtype=torch.int32)
+
+
+SAWB_COEFFICIENTS = {
+    2: (2.535, 1.619),
+    3: (6.937, 6.287),
+    4: (1 / 0.077, 1.013 / 0.077),
+    5: (16.838, 17.567),
+    6: (22.018, 23.595),
+    7: (27.118, 29.562),
+    8: (1 / 0.027, 1.114 / 0.027),
+}
+"""Bits to (a, b) of the clipping range a * std - b * mean|w|; 4 and 8 bits are the origin's, the others fitted."""
+
+
+def pact_code(x: Tensor, alpha: Tensor, bits: int) -> Tensor:
+    """Return round(min(max(x, 0), alpha) * (2^bits - 1) / alpha), ties to even, as float32.
+
+    >>> pact_code(torch.tensor([-1.0, 1.0, 5.0]), torch.tensor(3.0), 2)
+    tensor([0., 1., 3.])
+    """
+    codes: Tensor = (torch.minimum(x.clamp(min=0), alpha) * ((2**bits - 1) / alpha)).round()
+    return codes
+
+
+def dorefa_code(w: Tensor, bits: int) -> Tensor:
+    """Return round((2^bits - 1) * (w / (2 max|w|) + 1/2)) of weights clipped to [-1, 1], as float32."""
+    w = w.clamp(-1, 1)
+    codes: Tensor = ((w / 2 / w.abs().max() + 0.5) * (2**bits - 1)).round()
+    return codes
+
+
+def sawb_range(w: Tensor, bits: int) -> Tensor:
+    """Return SAWB's clipping range of a weight tensor, a float32 scalar."""
+    a, b = SAWB_COEFFICIENTS[bits]
+    return a * w.std() - b * w.abs().mean()
+
+
+def bit_serial_conv2d(
+    codes: Tensor,
+    cells: Tensor,
+    factors: Tensor,
+    base: Tensor | float = 0.0,
+    *,
+    stride: Pair = 1,
+    padding: Pair = 0,
+    mapping: str = "tap",
+    rows: int = 128,
+    channels_per_array: int | None = None,
+    convert: Callable[[Tensor, int, int], Tensor] = lambda v, z, c: v,
+) -> Tensor:
+    """Convolve unsigned codes with sliced weights, every partial sum through a converter: the meaning of a chip.
+
+        y = base + sum over slices c, input bits z of
+            factors[z, c] * sum over arrays s of convert(conv(bit z of codes, cells[c][s]))
+
+    Args:
+        codes: [N, C, H, W] unsigned integers.
+        cells: [slices, M, C, kh, kw]; for ideal cells the differences of levels, otherwise any numbers.
+        factors: float64 [input bits, slices, M or 1].
+        base: float64 [M or 1].
+        convert: (partial sums, input bit, slice) -> output codes.
+
+    Returns:
+        float64 [N, M, H', W'].
+    """
+    channels, kernel_h, kernel_w = cells.shape[2:]
+    slices = array_slices(channels, kernel_h, kernel_w, mapping, rows, channels_per_array)
+    total = torch.as_tensor(base, dtype=torch.float64).reshape(1, -1, 1, 1)
+    for c in range(len(cells)):
+        for z in range(len(factors)):
+            sums: Tensor | float = 0.0
+            for held_channels, tap_rows, tap_cols in slices:
+                held = torch.zeros_like(cells[c, :, held_channels])
+                held[:, :, tap_rows, tap_cols] = cells[c, :, held_channels, tap_rows, tap_cols]
+                inputs = (codes[:, held_channels].long() >> z) & 1
+                sums = sums + convert(convolve(inputs, held, stride, padding, 1, 1), z, c)
+            total = total + factors[z, c].view(1, -1, 1, 1) * sums
+    return total
+
+
+def batch_converter(v: Tensor, bits: int) -> Tensor:
+    """Convert partial sums between their own smallest and largest, as the origin does: depends on the batch.
+
+    step = (max - min) / 2^bits, code = clamp(round((v - min) / step), 0, 2^bits - 1), value = code * step + min.
+    """
+    low, high = v.min(), v.max()
+    step = (high - low) / 2**bits
+    if float(step) == 0:
+        return v
+    value: Tensor = ((v - low) / step).round().clamp(0, 2**bits - 1) * step + low
+    return value

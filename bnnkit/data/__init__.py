@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bnnkit.data.record import DATASETS, Record
 
 if TYPE_CHECKING:
-    from bnnkit.data import augment, counter
+    from bnnkit.data import augment
     from bnnkit.data.build import is_prepared, prepare
     from bnnkit.data.dataset import Dataset, Split, fit_shape, load, normalize, validation_split
 
@@ -21,7 +21,6 @@ __all__ = [
     "Record",
     "Split",
     "augment",
-    "counter",
     "fit_shape",
     "is_prepared",
     "load",
@@ -34,7 +33,7 @@ _HOME = {"is_prepared": "build", "prepare": "build"}
 
 
 def __getattr__(name: str) -> object:
-    if name in ("augment", "counter"):
+    if name == "augment":
         return importlib.import_module(f"{__name__}.{name}")
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bnnkit.data.counter import uniform_int
+from bnnkit.counter import uniform_int
 
 _DRAWS = {"down": 0, "right": 1, "flip": 2}
 

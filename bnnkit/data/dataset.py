@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from bnnkit.counter import permutation
 from bnnkit.data import cache, digits
 from bnnkit.data.build import find_record, is_prepared, prepare, repair_command
 from bnnkit.data.content import Images, Labels, Progress
-from bnnkit.data.counter import permutation
 from bnnkit.data.record import DATASETS, EMBEDDED
 from bnnkit.errors import MismatchError, MissingError, UsageError
 

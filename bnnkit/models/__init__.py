@@ -1,6 +1,20 @@
 """Network architectures, one file each, registered by name."""
 
-from bnnkit.models import mlp, resnet, vgg9
-from bnnkit.models.base import MODELS, Model, ModelEntry, Settings, create_model
+from bnnkit.models import low_precision_resnet, mlp, resnet, vgg7, vgg9
+from bnnkit.models.base import BIT_SERIAL, MODELS, Family, Model, ModelEntry, Settings, create_model, parse_options
 
-__all__ = ["MODELS", "Model", "ModelEntry", "Settings", "create_model", "mlp", "resnet", "vgg9"]
+__all__ = [
+    "BIT_SERIAL",
+    "MODELS",
+    "Family",
+    "Model",
+    "ModelEntry",
+    "Settings",
+    "create_model",
+    "low_precision_resnet",
+    "mlp",
+    "parse_options",
+    "resnet",
+    "vgg7",
+    "vgg9",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from collections.abc import Mapping as Maps
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
@@ -11,12 +12,48 @@ from torch import Tensor, nn
 from bnnkit.cim import Array, Mapping, parse_adc_bits
 from bnnkit.cim.adc import AdcBits
 from bnnkit.errors import UsageError
-from bnnkit.nn import CimConv2d, CimLinear, clamp_latent
+from bnnkit.nn import BitSerialConv2d, BitSerialLinear, CimConv2d, CimLinear, clamp_latent
 from bnnkit.quantizers import Bits, parse_bits
-from bnnkit.quantizers.base import Gradient
+from bnnkit.quantizers.base import LOW_BITS, Gradient
 from bnnkit.registry import Registry
 
 Shape: TypeAlias = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kind of network: the options it has, and what they are when not given.
+
+    Attributes:
+        bits: what activations and weights may have, besides "fp"; `usual_bits` is what they have.
+        through_converters: whether it is trained through converters; otherwise its arrays are chosen when it is
+            evaluated, and `adc_bit` is "fp".
+        weight_quants: names of the weight quantizers, the usual one first; none where `w_bit` decides alone.
+    """
+
+    bits: tuple[float, ...]
+    usual_bits: int
+    mapping: Mapping
+    through_converters: bool
+    weight_quants: tuple[str, ...] = ()
+
+    @property
+    def usual(self) -> dict[str, Any]:
+        """The options that depend on the family."""
+        return {
+            "ao_bit": self.usual_bits,
+            "w_bit": self.usual_bits,
+            "adc_bit": 1 if self.through_converters else "fp",
+            "mapping": self.mapping,
+            "weight_quant": self.weight_quants[0] if self.weight_quants else None,
+        }
+
+
+BINARY = Family(LOW_BITS, 1, "channel", True)
+"""Trained through the converters of its arrays, as in BNN-IGA."""
+
+BIT_SERIAL = Family((2, 3, 4, 5, 6, 7, 8), 4, "tap", False, ("sawb", "dorefa"))
+"""PACT activations and SAWB or DoReFa weights, put on arrays of multi-bit cells afterwards."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +72,7 @@ class Settings:
     width: int
     classes: int
     in_shape: Shape
+    weight_quant: str | None = None
 
     @property
     def array(self) -> Array:
@@ -54,6 +92,34 @@ class Settings:
             array=self.array,
             adc_sigma=self.adc_sigma,
             value_gradient=self.value_gradient,
+        )
+
+    def bit_serial_conv(
+        self, in_channels: int, out_channels: int, stride: int = 1, kernel: int = 3, quantized_input: bool = True
+    ) -> nn.Conv2d:
+        """Return a convolution of a low-precision network, padded to keep the size; a plain one where w_bit is fp."""
+        padding = kernel // 2
+        if self.w_bit == "fp" or self.weight_quant is None:
+            return nn.Conv2d(in_channels, out_channels, kernel, stride, padding, bias=False)
+        bits = int(self.ao_bit) if quantized_input and self.ao_bit != "fp" else None
+        return BitSerialConv2d(
+            in_channels,
+            out_channels,
+            kernel,
+            stride,
+            padding,
+            ao_bit=bits,
+            w_bit=int(self.w_bit),
+            weight_quant=self.weight_quant,
+        )
+
+    def bit_serial_linear(self, in_features: int, out_features: int) -> nn.Linear:
+        """Return a linear layer of a low-precision network; a plain one where w_bit is fp."""
+        if self.w_bit == "fp" or self.weight_quant is None:
+            return nn.Linear(in_features, out_features)
+        bits = None if self.ao_bit == "fp" else int(self.ao_bit)
+        return BitSerialLinear(
+            in_features, out_features, ao_bit=bits, w_bit=int(self.w_bit), weight_quant=self.weight_quant
         )
 
     def linear(self, in_features: int, out_features: int) -> CimLinear:
@@ -105,38 +171,69 @@ class ModelEntry:
     dataset: str
     in_shape: Shape
     width: int
+    family: Family = BINARY
 
 
 MODELS: Registry[ModelEntry] = Registry("model")
 
 
+def parse_options(name: str, given: Maps[str, Any]) -> dict[str, Any]:
+    """Return the options among `given` that depend on the kind of network, text turned into what `Settings` holds.
+
+    Raises:
+        UsageError: an option that the network does not have, or a value that it cannot have.
+
+    >>> parse_options("vgg7", {"w_bit": "4", "width": 1})
+    {'w_bit': 4}
+    """
+    family = MODELS.get(name).family
+    parsed = {option: parse_bits(given[option], family.bits) for option in ("ao_bit", "w_bit") if option in given}
+    if "adc_bit" in given:
+        parsed["adc_bit"] = parse_adc_bits(given["adc_bit"])
+        if parsed["adc_bit"] != "fp" and not family.through_converters:
+            raise UsageError(
+                f"model {name}: adc bits {given['adc_bit']}; it is trained without converters",
+                hint="give --adc-bit to bnnkit eval",
+            )
+    if given.get("weight_quant") is not None and given["weight_quant"] not in family.weight_quants:
+        known = ", ".join(family.weight_quants) or "none, its bits decide"
+        raise UsageError(
+            f"model {name}: weight quantizer '{given['weight_quant']}'; it has {known}", hint="leave it out"
+        )
+    return parsed | {option: given[option] for option in ("mapping", "weight_quant") if option in given}
+
+
 def create_model(
     name: str,
     *,
-    ao_bit: Bits | str = 1,
-    w_bit: Bits | str = 1,
-    adc_bit: AdcBits | str = 1,
+    ao_bit: Bits | str | None = None,
+    w_bit: Bits | str | None = None,
+    adc_bit: AdcBits | str | None = None,
     rows: int = 128,
-    mapping: Mapping = "channel",
+    mapping: Mapping | None = None,
     channels_per_array: int | None = None,
     adc_sigma: float | None = None,
     value_gradient: Gradient = "ste",
     width: int | None = None,
     classes: int = 10,
     in_shape: Sequence[int] | None = None,
+    weight_quant: str | None = None,
 ) -> Model:
     """Build a network by name with fresh parameters.
 
     Args:
-        name: "mlp", "vgg9", "res18" or "res20".
-        ao_bit, w_bit: bits of activations and weights: 1, 1.5, 2, 3, 4 or "fp".
-        adc_bit: bits of the converters: 1, 2, 3, 4, or "fp" for none.
+        name: "mlp", "vgg9", "res18", "res20" (binary); "vgg7", "resnet20", "resnet18" (bit-serial).
+        ao_bit, w_bit: bits of activations and weights: 1, 1.5, 2, 3, 4 or "fp", usually 1; bit-serial networks: 2 to 8
+            or "fp", usually 4.
+        adc_bit: bits of the converters: 1, 2, 3, 4, or "fp" for none; bit-serial networks have none while they are
+            trained.
         rows, mapping, channels_per_array: the array, see `bnnkit.cim.Array`.
         adc_sigma: width of the converter's impulse gradient; None takes the published value for its bits.
         value_gradient: "ste" or "iga".
         width: multiplier of the channel counts; None: the published network.
         classes: outputs.
         in_shape: (channels, height, width) of the images; None: those of the usual dataset.
+        weight_quant: "sawb" or "dorefa", bit-serial networks only.
 
     Raises:
         UsageError: for an unknown name or an impossible option.
@@ -157,14 +254,14 @@ def create_model(
         raise UsageError(f"model {name}: width {multiplier}; at least 1 was needed", hint="leave width out")
     if classes < 2:
         raise UsageError(f"model {name}: {classes} classes; at least 2 were needed", hint="use 10 classes")
+    asked = {"ao_bit": ao_bit, "w_bit": w_bit, "adc_bit": adc_bit, "mapping": mapping, "weight_quant": weight_quant}
+    given = {option: value for option, value in asked.items() if value is not None}
+    chosen = {**entry.family.usual, **parse_options(name, given)}
     return entry.build(
         Settings(
+            **chosen,
             name=name,
-            ao_bit=parse_bits(ao_bit),
-            w_bit=parse_bits(w_bit),
-            adc_bit=parse_adc_bits(adc_bit),
             rows=rows,
-            mapping=mapping,
             channels_per_array=channels_per_array,
             adc_sigma=adc_sigma,
             value_gradient=value_gradient,

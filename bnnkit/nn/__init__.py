@@ -1,9 +1,22 @@
 """Layers for compute-in-memory chips: drop-in replacements for `torch.nn.Conv2d` and `torch.nn.Linear`."""
 
 from bnnkit.nn.backends import Backend, backend, current_backend
+from bnnkit.nn.bit_serial import BitSerial, BitSerialConv2d, BitSerialLinear
 from bnnkit.nn.conv import CimConv2d
 from bnnkit.nn.latent import clamp_latent, set_adc
 from bnnkit.nn.linear import CimLinear
 from bnnkit.nn.operands import Operands
 
-__all__ = ["Backend", "CimConv2d", "CimLinear", "Operands", "backend", "clamp_latent", "current_backend", "set_adc"]
+__all__ = [
+    "Backend",
+    "BitSerial",
+    "BitSerialConv2d",
+    "BitSerialLinear",
+    "CimConv2d",
+    "CimLinear",
+    "Operands",
+    "backend",
+    "clamp_latent",
+    "current_backend",
+    "set_adc",
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias, TypedDict
+from typing import TypedDict
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,11 +12,9 @@ from bnnkit.cim import Array, Layout
 from bnnkit.cim.adc import AdcBits, AdcGradient
 from bnnkit.errors import UsageError
 from bnnkit.nn.loop import array_loop, as_integers
-from bnnkit.nn.operands import Operands
+from bnnkit.nn.operands import Operands, Pair
 from bnnkit.quantizers import Bits
 from bnnkit.quantizers.base import Gradient
-
-Pair: TypeAlias = tuple[int, int]
 
 
 class Geometry(TypedDict):

@@ -16,6 +16,8 @@ from bnnkit.nn.backends import current_backend
 from bnnkit.quantizers import Bits, Quantizer, make
 from bnnkit.quantizers.base import Gradient
 
+Pair: TypeAlias = tuple[int, int]
+
 Path: TypeAlias = Literal["reference", "torch", "loop", "adc", "xnor"]
 """`bnnkit.reference`; a torch convolution of quantized values; one of them per array; the packed kernels."""
 

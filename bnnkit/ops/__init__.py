@@ -4,16 +4,32 @@ Importing this package loads the extension if it is there; calling an operation 
 """
 
 from bnnkit.ops.adc import adc_conv2d, adc_linear
+from bnnkit.ops.bit_serial import (
+    Cells,
+    Converters,
+    ReadNoise,
+    bit_serial_conv2d,
+    bit_serial_histogram,
+    grid_cells,
+    ideal_cells,
+)
 from bnnkit.ops.bitplane import merge_slices, slice_weights
 from bnnkit.ops.extension import cpu_features, force_variant, last_variant, load, usable_variants, variant, variants
 from bnnkit.ops.pack import pack_kernels, pack_pixels
 from bnnkit.ops.xnor import xnor_conv2d, xnor_linear
 
 __all__ = [
+    "Cells",
+    "Converters",
+    "ReadNoise",
     "adc_conv2d",
     "adc_linear",
+    "bit_serial_conv2d",
+    "bit_serial_histogram",
     "cpu_features",
     "force_variant",
+    "grid_cells",
+    "ideal_cells",
     "last_variant",
     "load",
     "merge_slices",

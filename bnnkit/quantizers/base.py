@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 import torch
@@ -19,11 +20,11 @@ Gradient: TypeAlias = Literal["ste", "iga"]
 LOW_BITS: tuple[float, ...] = (1, 1.5, 2, 3, 4)
 
 
-def parse_bits(text: str | float) -> Bits:
-    """Return 1, 1.5, 2, 3, 4 or "fp" for a number or what a person typed.
+def parse_bits(text: str | float, allowed: Sequence[float] = LOW_BITS) -> Bits:
+    """Return one of the `allowed` bit widths or "fp" for a number or what a person typed.
 
     Raises:
-        UsageError: for anything else; more than 4 bits are computed in full precision and are written "fp".
+        UsageError: for anything else; what is computed in full precision is written "fp".
 
     >>> parse_bits("1.5"), parse_bits(2), parse_bits("fp")
     (1.5, 2, 'fp')
@@ -34,9 +35,15 @@ def parse_bits(text: str | float) -> Bits:
         number = float(text)
     except ValueError:
         number = float("nan")
-    if number not in LOW_BITS:
-        hint = "5 bits and more are computed in full precision: write fp" if number >= 5 else "write one of the values"
-        raise UsageError(f"bits: '{text}' is not a bit width; one of 1, 1.5, 2, 3, 4, fp was needed", hint=hint)
+    if number not in allowed:
+        most = max(allowed)
+        hint = (
+            f"more than {most:g} bits are computed in full precision: write fp"
+            if number > most
+            else "write one of the values"
+        )
+        known = ", ".join(f"{bits:g}" for bits in allowed)
+        raise UsageError(f"bits: '{text}' is not a bit width; one of {known}, fp was needed", hint=hint)
     return number if number == 1.5 else int(number)
 
 

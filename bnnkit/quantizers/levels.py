@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -91,18 +92,41 @@ class FullPrecision(Quantizer):
         return x
 
 
+class Staircase(Quantizer):
+    """Unsigned codes 0 .. 2^bits - 1 by any ascending thresholds: what the packing kernel needs to know."""
+
+    thermometer = False
+    strict = False
+    unit = 1
+
+    def __init__(self, bits: int, thresholds: tuple[float, ...]) -> None:
+        super().__init__()
+        self.bits = bits
+        self.planes = bits
+        self.thresholds = thresholds
+
+    def integers(self, x: Tensor) -> Tensor:
+        """Return the codes."""
+        return self.code(x)
+
+
 @cache
 def staircase_thresholds(bits: int) -> tuple[float, ...]:
-    """Return, for each code 1 .. 2^bits - 1, the smallest float32 in [-1, 1] that reaches it.
+    """Return, for each code 1 .. 2^bits - 1, the smallest float32 in [-1, 1] that reaches it."""
+    return first_reaching(lambda x, code: value_code(x, bits) >= code, 2**bits - 1, 1.0)
+
+
+def first_reaching(reaches: Callable[[Tensor, Tensor], Tensor], codes: int, most: float) -> tuple[float, ...]:
+    """Return, for each code 1 .. `codes`, the smallest float32 in [-most, most] for which reaches(x, code).
 
     Bisects over float32 bit patterns in numerical order, so the thresholds reproduce the formula's rounding exactly.
     """
-    want = torch.arange(1, 2**bits)
-    low = torch.full_like(want, -_ordinal(1.0)) - 1
-    high = torch.full_like(want, _ordinal(1.0))
+    want = torch.arange(1, codes + 1)
+    low = torch.full_like(want, -_ordinal(most)) - 1
+    high = torch.full_like(want, _ordinal(most))
     while bool((high - low > 1).any()):
         middle = (low + high) // 2
-        reached = value_code(_from_ordinal(middle), bits) >= want
+        reached = reaches(_from_ordinal(middle), want)
         high, low = torch.where(reached, middle, high), torch.where(reached, low, middle)
     return tuple(float(v) for v in _from_ordinal(high))
 

@@ -30,8 +30,9 @@ class Config:
     """A resolved training; two equal configs on the same data and machine give the same bits."""
 
     model: str = _option("model", "bnnkit models list")
-    ao_bit: float | str = _option("model", "bits of activations: 1, 1.5, 2, 3, 4 or fp")
-    w_bit: float | str = _option("model", "bits of weights: 1, 1.5, 2, 3, 4 or fp")
+    ao_bit: float | str = _option("model", "bits of activations: 1, 1.5, 2, 3, 4 or fp; bit-serial networks: 2 to 8")
+    w_bit: float | str = _option("model", "bits of weights: 1, 1.5, 2, 3, 4 or fp; bit-serial networks: 2 to 8")
+    weight_quant: str | None = _option("model", "weight quantizer of bit-serial networks: sawb or dorefa")
     adc_bit: float | str = _option("model", "bits of the converters: 1, 2, 3, 4, or fp for none")
     rows: int = _option("model", "word lines of an array")
     mapping: str = _option("model", "inputs that share an array: channel or tap")
@@ -69,6 +70,8 @@ class Config:
     @property
     def label(self) -> str:
         """A name without spaces for the run directory."""
+        if self.weight_quant is not None:
+            return f"{self.model}-a{self.ao_bit}-w{self.w_bit}-{self.weight_quant}"
         return f"{self.model}-a{self.ao_bit}-w{self.w_bit}-adc{self.adc_bit}"
 
     def model_options(self) -> dict[str, Any]:

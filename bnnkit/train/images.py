@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from bnnkit.counter import permutation
 from bnnkit.data import Dataset, Split, fit_shape, normalize, validation_split
 from bnnkit.data.augment import random_crop_flip
-from bnnkit.data.counter import permutation
 from bnnkit.errors import MismatchError, UsageError
 from bnnkit.models import MODELS, create_model
 from bnnkit.registry import Registry

@@ -9,12 +9,10 @@ from typing import Any
 
 import torch
 
-from bnnkit.cim import parse_adc_bits
 from bnnkit.data import Dataset, is_prepared, load
 from bnnkit.data.content import Progress
 from bnnkit.errors import MissingError, UsageError
-from bnnkit.models import MODELS
-from bnnkit.quantizers import parse_bits
+from bnnkit.models import MODELS, parse_options
 from bnnkit.train.config import Config, read_toml
 from bnnkit.train.images import AUGMENTATIONS
 from bnnkit.train.optimizers import OPTIMIZERS
@@ -29,11 +27,7 @@ EMBEDDED_BATCH = 32
 MAX_DEFAULT_VALIDATION = 5000
 
 _FIXED: dict[str, Any] = {
-    "ao_bit": 1,
-    "w_bit": 1,
-    "adc_bit": 1,
     "rows": 128,
-    "mapping": "channel",
     "channels_per_array": None,
     "adc_sigma": None,
     "value_gradient": "ste",
@@ -84,11 +78,12 @@ def resolve(
     asked = {**base, **given}
     dataset_name, notices = _dataset_name(name, entry.dataset, asked)
     dataset = load(dataset_name, data_dir=asked.get("data_dir"), progress=progress)
-    options: dict[str, Any] = {**_FIXED, "width": entry.width, "threads": torch.get_num_threads(), **asked}
+    usual = {**_FIXED, **entry.family.usual, "width": entry.width, "threads": torch.get_num_threads()}
+    options: dict[str, Any] = {**usual, **asked}
     options |= {"model": name, "dataset": dataset_name}
     options |= _timing(base, given, embedded=dataset_name == EMBEDDED)
     options.pop("short", None)
-    options |= parsed_bits(options)
+    options |= parse_options(name, asked)
     if asked.get("augment") is None:
         # Grey images are digits here, which mirroring would turn into something else.
         options["augment"] = "crop-flip" if dataset.train.images.shape[1] == 3 else "none"
@@ -155,12 +150,6 @@ def _timing(base: Mapping[str, Any], given: Mapping[str, Any], *, embedded: bool
     stretch, factor = timing["epochs"] / base["epochs"], timing["lr"] / base["lr"]
     moved = tuple((start * stretch, value * factor) for start, value in base["milestones"])
     return {**timing, "milestones": moved}
-
-
-def parsed_bits(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the bit widths among some options, text turned into what `Config` holds."""
-    parsers = {"ao_bit": parse_bits, "w_bit": parse_bits, "adc_bit": parse_adc_bits}
-    return {name: parse(options[name]) for name, parse in parsers.items() if name in options}
 
 
 def validation_count(asked: float | None, used: int) -> int:

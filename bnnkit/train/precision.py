@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bnnkit.nn import Operands
+from bnnkit.nn import BitSerial, Operands
 from bnnkit.nn.evaluation import BatchNorm, MeanPool, normalize, scale_and_shift
 
 PRECISIONS = ("fp32", "bf16")
@@ -24,7 +24,9 @@ def float_layers(model: nn.Module) -> list[nn.Conv2d | nn.Linear]:
 
 
 def on_arrays(layer: nn.Module) -> bool:
-    """Return whether a layer quantizes its operands or converts partial sums."""
+    """Return whether a layer quantizes its operands or converts partial sums, and so sees to its own exactness."""
+    if isinstance(layer, BitSerial):
+        return True
     return isinstance(layer, Operands) and not (layer.ao_bit == layer.w_bit == "fp" and layer.adc is None)
 
 

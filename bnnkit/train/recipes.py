@@ -79,6 +79,20 @@ RECIPES.register("iga-cosine")(
     )
 )
 
+RECIPES.register("rram")(
+    Recipe(
+        description="TorchInference_RRAM: SGD 0.05 with two drops, weight decay 1e-4 also on PACT's ranges",
+        epochs=200,
+        short=12,
+        lr=0.05,
+        schedule="piecewise",
+        milestones=((60.0, 0.025), (120.0, 0.0025)),
+        optimizer="sgd",
+        weight_decay=1e-4,
+        models=("vgg7", "resnet20", "resnet18"),
+    )
+)
+
 DEFAULT_RECIPE = "iga-cosine"
 
 

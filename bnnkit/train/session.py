@@ -14,11 +14,12 @@ import torch
 from bnnkit import runs
 from bnnkit.data import Dataset, load
 from bnnkit.errors import MismatchError, UsageError
+from bnnkit.models import parse_options
 from bnnkit.runs import Run
 from bnnkit.train.config import Config, differences, from_run, to_toml
 from bnnkit.train.interrupt import stop_on_signals
 from bnnkit.train.loop import Watcher, fit
-from bnnkit.train.plan import Plan, check, parsed_bits, validation_count
+from bnnkit.train.plan import Plan, check, validation_count
 from bnnkit.train.training import Training
 
 
@@ -198,7 +199,7 @@ def _as_in_config(given: Mapping[str, Any], config: Config, dataset: Dataset) ->
     if "val_split" in options:
         used = min(len(dataset.train), config.limit or len(dataset.train))
         options["val_split"] = validation_count(options["val_split"], used)
-    return {**options, **parsed_bits(options)}
+    return {**options, **parse_options(config.model, options)}
 
 
 def _dataset_stamp(dataset: Dataset) -> dict[str, Any]:

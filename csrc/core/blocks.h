@@ -18,6 +18,7 @@ struct RowBlock {
     const uint64_t* words;        // [x_planes][kRows][row_words]
     const int32_t* border_class;  // [kRows]
     int count;                    // rows in use; the rest of the block is unspecified
+    int64_t first_pixel;          // of the block's first row, counted over the whole batch
 };
 
 // Everything about a convolution that does not change from call to call, and the loop itself.
@@ -63,12 +64,13 @@ public:
         const int64_t pixels = g.batch * g.out_pixels(), out_w = g.out_width(), out_h = g.out_height();
         const int64_t row_words = conv.layout.row_words(), panels = ceil_div(g.group_outputs(), Engine::kColumns);
         int64_t gathered = -1;
-        RowBlock block{room.words, room.classes, 0};
+        RowBlock block{room.words, room.classes, 0, 0};
         for (int64_t item = begin; item < end; ++item) {
             const int64_t split = item % splits, group = item / splits % g.groups, row_block = item / splits / g.groups;
             const int64_t first = row_block * Engine::kRows;
             if (item / splits != gathered) {
                 gathered = item / splits;
+                block.first_pixel = first;
                 block.count = static_cast<int>(pixels - first < Engine::kRows ? pixels - first : Engine::kRows);
                 for (int p = 0; p < conv.x_planes; ++p) {
                     const uint64_t* plane = conv.x + p * conv.x_plane_words();

@@ -10,7 +10,7 @@
 namespace bnnkit {
 namespace {
 
-constexpr std::array kKernels = {"pack", "xnor", "adc", "adc_backward", "bitplane", "network"};
+constexpr std::array kKernels = {"pack", "xnor", "adc", "adc_backward", "bitplane", "bit_serial", "network"};
 constexpr std::array kIsas = {"reference", "neon", "avx2", "avx512", "amx"};
 constexpr int kUnset = -1;
 
@@ -33,7 +33,7 @@ std::atomic<int>& ceiling() {
 }
 
 std::array<std::atomic<int>, kKernels.size()>& last() {
-    static std::array<std::atomic<int>, kKernels.size()> ran = {kUnset, kUnset, kUnset, kUnset, kUnset, kUnset};
+    static std::array<std::atomic<int>, kKernels.size()> ran = {kUnset, kUnset, kUnset, kUnset, kUnset, kUnset, kUnset};
     return ran;
 }
 

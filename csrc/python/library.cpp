@@ -21,6 +21,16 @@ STABLE_TORCH_LIBRARY(bnnkit, m) {
         "adc_conv2d_backward(Tensor gy, Tensor x_bits, Tensor w_bits, Tensor? slopes, float x_unit, float w_unit, "
         "bool x_thermometer, bool w_thermometer, int channels, int[] kernel, int[] stride, int[] padding, "
         "int[] dilation, int groups, int channels_per_array, bool tap) -> Tensor[]");
+    m.def(
+        "bit_serial_conv2d(Tensor x_bits, Tensor cells, int[] slice_planes, int[] plane_weights, int[] dummies, "
+        "Tensor? codes, int low, Tensor? gain, Tensor? shift, float top, Tensor factor, Tensor base, float scale, "
+        "Tensor? bias, Tensor? noise_amplitude, Tensor? noise_normal, int noise_seed, int first_image, int channels, "
+        "int[] kernel, int[] stride, int[] padding, int[] dilation, int channels_per_array, bool tap) -> Tensor");
+    m.def(
+        "bit_serial_histogram(Tensor x_bits, Tensor cells, int[] slice_planes, int[] plane_weights, int[] dummies, "
+        "int low, int high, bool by_column, Tensor? noise_amplitude, Tensor? noise_normal, int noise_seed, "
+        "int first_image, int channels, int[] kernel, int[] stride, int[] padding, int[] dilation, "
+        "int channels_per_array, bool tap) -> Tensor");
     m.def("run_networks(int[] networks, Tensor images, int classes) -> Tensor");
     m.def("slice_weights(Tensor w, int bits, int cell_bit) -> Tensor");
     m.def("merge_slices(Tensor slices, int cell_bit) -> Tensor");

@@ -53,8 +53,8 @@ struct ConvShape {
     bool tap;
 };
 
-inline BinaryConv binary_conv(const Tensor& x, const Tensor& w, const ConvShape& shape, bool x_thermometer,
-                              bool w_thermometer) {
+// Everything but the weights.
+inline BinaryConv input_conv(const Tensor& x, int64_t out_channels, const ConvShape& shape) {
     for (const Ints* pair : {&shape.kernel, &shape.stride, &shape.padding, &shape.dilation})
         STD_TORCH_CHECK(pair->size() == 2, "kernel, stride, padding, dilation: needed two integers each");
     for (int i = 0; i < 2; ++i) {
@@ -66,7 +66,6 @@ inline BinaryConv binary_conv(const Tensor& x, const Tensor& w, const ConvShape&
                     "groups: must divide the channels");
     STD_TORCH_CHECK(shape.channels_per_array > 0, "channels_per_array: must be positive");
     STD_TORCH_CHECK(x.dim() == 5, "x_bits: needed [planes, batch, height, width, bytes]");
-    STD_TORCH_CHECK(w.dim() == 3, "w_bits: needed [planes, out_channels, bytes]");
 
     BinaryConv conv;
     ConvGeometry& g = conv.geometry;
@@ -74,7 +73,7 @@ inline BinaryConv binary_conv(const Tensor& x, const Tensor& w, const ConvShape&
     g.channels = shape.channels;
     g.height = x.size(2);
     g.width = x.size(3);
-    g.out_channels = w.size(1);
+    g.out_channels = out_channels;
     g.kernel_h = shape.kernel[0], g.kernel_w = shape.kernel[1];
     g.stride_h = shape.stride[0], g.stride_w = shape.stride[1];
     g.pad_h = shape.padding[0], g.pad_w = shape.padding[1];
@@ -86,18 +85,25 @@ inline BinaryConv binary_conv(const Tensor& x, const Tensor& w, const ConvShape&
                     "x_bits: image is smaller than the kernel");
     conv.layout = layout_of(g, shape.channels_per_array, shape.tap);
     conv.x = words_of(x, "x_bits");
-    conv.w = words_of(w, "w_bits");
     conv.x_planes = static_cast<int>(x.size(0));
+    STD_TORCH_CHECK(x.size(4) == conv.x_pixel_words() * 8, "x_bits: has ", x.size(4), " bytes per pixel; ",
+                    conv.x_pixel_words() * 8, " needed for ", shape.channels, " channels");
+    conv.threads = torch_threads();
+    return conv;
+}
+
+inline BinaryConv binary_conv(const Tensor& x, const Tensor& w, const ConvShape& shape, bool x_thermometer,
+                              bool w_thermometer) {
+    STD_TORCH_CHECK(w.dim() == 3, "w_bits: needed [planes, out_channels, bytes]");
+    BinaryConv conv = input_conv(x, w.size(1), shape);
+    conv.w = words_of(w, "w_bits");
     conv.w_planes = static_cast<int>(w.size(0));
     STD_TORCH_CHECK(conv.x_planes >= 1 && conv.x_planes <= 4 && conv.w_planes >= 1 && conv.w_planes <= 4,
                     "x_bits, w_bits: needed 1 to 4 planes");
-    STD_TORCH_CHECK(x.size(4) == conv.x_pixel_words() * 8, "x_bits: has ", x.size(4), " bytes per pixel; ",
-                    conv.x_pixel_words() * 8, " needed for ", shape.channels, " channels");
     STD_TORCH_CHECK(w.size(2) == conv.layout.row_words() * 8, "w_bits: has ", w.size(2), " bytes per row; ",
                     conv.layout.row_words() * 8, " needed");
     conv.x_thermometer = x_thermometer;
     conv.w_thermometer = w_thermometer;
-    conv.threads = torch_threads();
     return conv;
 }
 

@@ -63,11 +63,19 @@ def list_models(json: JsonFlag = False) -> None:
 @app.command("show")
 def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A network of `bnnkit models list`.")],
-    ao_bit: Annotated[str, typer.Option("--ao-bit", help="Bits of activations: 1, 1.5, 2, 3, 4 or fp.")] = "1",
-    w_bit: Annotated[str, typer.Option("--w-bit", help="Bits of weights: 1, 1.5, 2, 3, 4 or fp.")] = "1",
-    adc_bit: Annotated[str, typer.Option("--adc-bit", help="Bits of the converters: 1, 2, 3, 4 or fp.")] = "1",
+    ao_bit: Annotated[
+        str | None, typer.Option("--ao-bit", "--a-bit", help="Bits of activations [default: the model's own].")
+    ] = None,
+    w_bit: Annotated[str | None, typer.Option("--w-bit", help="Bits of weights [default: the model's own].")] = None,
+    adc_bit: Annotated[
+        str | None,
+        typer.Option("--adc-bit", help="Bits of the converters: 1, 2, 3, 4 or fp [default: the model's own]."),
+    ] = None,
     rows: Annotated[int, typer.Option("--rows", help="Word lines of an array.")] = 128,
-    mapping: Annotated[str, typer.Option("--mapping", help="Inputs that share an array: channel or tap.")] = "channel",
+    mapping: Annotated[
+        str | None,
+        typer.Option("--mapping", help="Inputs that share an array: channel or tap [default: the model's own]."),
+    ] = None,
     channels_per_array: Annotated[
         int | None, typer.Option("--channels-per-array", help="Input channels of an array; default: what fits.")
     ] = None,
@@ -79,16 +87,14 @@ def show(
     json: JsonFlag = False,
 ) -> None:
     """Show the layers of a network: shapes, bits, arrays, parameters, multiplications and ADC conversions per image."""
-    from bnnkit.cim import parse_adc_bits
     from bnnkit.models import MODELS, create_model
-    from bnnkit.quantizers import parse_bits
 
     in_shape = tuple(MODELS.get(name).in_shape) if input_shape is None else parse_shape(input_shape)
     config: dict[str, Any] = {
         "name": name,
-        "ao_bit": parse_bits(ao_bit),
-        "w_bit": parse_bits(w_bit),
-        "adc_bit": parse_adc_bits(adc_bit),
+        "ao_bit": ao_bit,
+        "w_bit": w_bit,
+        "adc_bit": adc_bit,
         "rows": rows,
         "mapping": mapping,
         "channels_per_array": channels_per_array,
@@ -176,8 +182,6 @@ def _weighted(model: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _layer(name: str, module: Any, shape: tuple[int, ...]) -> Layer:
-    from bnnkit.quantizers import make
-
     weight = tuple(module.weight.shape)
     ao_bit, w_bit, adc_bit = (getattr(module, attribute, "fp") for attribute in ("ao_bit", "w_bit", "adc_bit"))
     layout = module.layout() if hasattr(module, "layout") else None
@@ -193,7 +197,7 @@ def _layer(name: str, module: Any, shape: tuple[int, ...]) -> Layer:
         adc_bit=adc_bit,
         arrays=per_output * getattr(module, "groups", 1),
         parameters=sum(parameter.numel() for parameter in module.parameters(recurse=False)),
-        bits_per_weight=32 if w_bit == "fp" else make(w_bit).planes,
+        bits_per_weight=32 if w_bit == "fp" else math.ceil(float(w_bit)),
         macs=outputs * math.prod(weight[1:]),
         adc_conversions=outputs * per_output,
     )

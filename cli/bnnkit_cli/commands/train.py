@@ -24,10 +24,28 @@ def train(
     recipe: Annotated[
         str | None, typer.Option(help="Name from `bnnkit recipes`, or a TOML file such as the config.toml of a run.")
     ] = None,
-    ao_bit: Annotated[str | None, typer.Option(help="Bits of activations: 1, 1.5, 2, 3, 4 or fp [default: 1].")] = None,
-    w_bit: Annotated[str | None, typer.Option(help="Bits of weights: 1, 1.5, 2, 3, 4 or fp [default: 1].")] = None,
+    ao_bit: Annotated[
+        str | None,
+        typer.Option(
+            "--ao-bit",
+            "--a-bit",
+            help="Bits of activations: 1, 1.5, 2, 3, 4 or fp [default: 1]; bit-serial networks: 2 to 8 [default: 4].",
+        ),
+    ] = None,
+    w_bit: Annotated[
+        str | None,
+        typer.Option(
+            help="Bits of weights: 1, 1.5, 2, 3, 4 or fp [default: 1]; bit-serial networks: 2 to 8 [default: 4]."
+        ),
+    ] = None,
+    weight_quant: Annotated[
+        str | None, typer.Option(help="Weight quantizer of bit-serial networks: sawb or dorefa [default: sawb].")
+    ] = None,
     adc_bit: Annotated[
-        str | None, typer.Option(help="Bits of the converters: 1, 2, 3, 4, or fp for none [default: 1].")
+        str | None,
+        typer.Option(
+            help="Bits of the converters: 1, 2, 3, 4, or fp for none [default: 1]; bit-serial networks have none yet."
+        ),
     ] = None,
     rows: Annotated[int | None, typer.Option(help="Word lines of an array [default: 128].")] = None,
     mapping: Annotated[

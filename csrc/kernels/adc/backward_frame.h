@@ -110,7 +110,7 @@ private:
             if (++oy == out_h) oy = 0, ++image;
         }
         read_gy(floats(room.gy), group, first, count);
-        const GradientBlock block{{words, room.border_class, static_cast<int>(count)}, floats(room.gy)};
+        const GradientBlock block{{words, room.border_class, static_cast<int>(count), first}, floats(room.gy)};
         for (int64_t array = 0; array < layout_.arrays(); ++array) {
             products_.array(room.products, block, group, array, gw, floats(room.patches));
             scatter(room, group, array, count);

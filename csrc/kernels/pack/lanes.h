@@ -121,7 +121,11 @@ inline void pack_lanes(const PackArgs& a) {
         case 1: return pack_planes<1>(a);
         case 2: return pack_planes<2>(a);
         case 3: return pack_planes<3>(a);
-        default: return pack_planes<4>(a);
+        case 4: return pack_planes<4>(a);
+        case 5: return pack_planes<5>(a);
+        case 6: return pack_planes<6>(a);
+        case 7: return pack_planes<7>(a);
+        default: return pack_planes<8>(a);
     }
 }
 

@@ -13,8 +13,8 @@
 
 namespace bnnkit {
 
-constexpr int kMaxPlanes = 4;
-constexpr int kMaxThresholds = 15;
+constexpr int kMaxPlanes = 8;
+constexpr int kMaxThresholds = 255;
 
 struct PackArgs {
     const float* x = nullptr;

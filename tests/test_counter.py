@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bnnkit.data.counter import hash32, permutation, uniform_int
+from bnnkit.counter import hash32, permutation, uniform_int
 
 KEY = st.integers(0, 2**32 - 1)
 

@@ -36,6 +36,22 @@ def uniform_int(bound: int, *keys: int | Tensor) -> Tensor:
     return (hash32(*keys) * bound) >> 32
 
 
+def uniform(*keys: int | Tensor) -> Tensor:
+    """Return numbers in (0, 1), float64, keyed like `hash32`."""
+    return (hash32(*keys).double() + 0.5) / 2**32
+
+
+def normal(*keys: int | Tensor) -> Tensor:
+    """Return numbers of the standard normal distribution, float64, keyed like `hash32`.
+
+    Example:
+        >>> round(float(normal(7, torch.arange(100_000)).std()), 2)
+        1.0
+    """
+    drawn: Tensor = torch.special.ndtri(uniform(*keys))
+    return drawn
+
+
 def permutation(count: int, *keys: int) -> Tensor:
     """Return a permutation of 0..count-1 as int64 [count], keyed like `hash32`.
 

@@ -1,0 +1,215 @@
+"""Ranges of the converters: between which partial sums they tell values apart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+import torch
+from torch import Tensor
+
+from bnnkit.atomic import write_text
+from bnnkit.errors import MismatchError, MissingError, UsageError
+
+VERSION = 1
+FORMAT = "bnnkit.calibration"
+
+Scope: TypeAlias = Literal["layer", "slice", "input-bit", "column"]
+"""What has a range of its own; each includes those before it, columns all of them."""
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How often each partial sum of a layer occurred.
+
+    Attributes:
+        counts: int64 [input bits, slices, columns, values]; one column where columns are not told apart.
+        low: the partial sum of the first value, in units of 2^-`fraction` cell steps.
+        fraction: binary digits of a partial sum after the point.
+    """
+
+    counts: Tensor
+    low: int
+    fraction: int
+
+    @property
+    def values(self) -> Tensor:
+        """Partial sums in cell steps, float64 [values]."""
+        units = torch.arange(self.counts.shape[-1], dtype=torch.float64) + self.low
+        return units * 2.0**-self.fraction
+
+    def pooled(self, scope: Scope) -> Tensor:
+        """Return counts added up over everything that shares a range, [input bits, slices, columns, values]."""
+        counts = self.counts
+        over = {"layer": (0, 1, 2), "slice": (0, 2), "input-bit": (2,), "column": ()}[scope]
+        return counts.sum(over, keepdim=True).expand(*_shared(counts, over), -1) if over else counts
+
+    def clipped(self, low: Tensor, high: Tensor) -> float:
+        """Return the share of partial sums outside [low, high], each broadcast to [input bits, slices, columns]."""
+        values = self.values
+        outside = (values < low.double()[..., None]) | (values > high.double()[..., None])
+        return float((self.counts * outside).sum() / self.counts.sum().clamp(min=1))
+
+
+def _shared(counts: Tensor, over: tuple[int, ...]) -> list[int]:
+    # Columns that share a range are one; input bits and slices keep their places.
+    return [counts.shape[0], counts.shape[1], 1 if 2 in over else counts.shape[2]]
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a range follows from a histogram: "max", "percentile:P", "mse" or "sigma:K".
+
+    - max: the smallest and the largest partial sum that occurred.
+    - percentile:P: the values that P % of the partial sums lie between.
+    - mse: of the ranges inside these, the one with the least squared error of conversion.
+    - sigma:K: mean +- K standard deviations.
+
+    Raises:
+        UsageError: for anything else.
+
+    >>> Method.parse("percentile:99.9").parameter
+    99.9
+    """
+
+    name: Literal["max", "percentile", "mse", "sigma"]
+    parameter: float = 0.0
+
+    @classmethod
+    def parse(cls, text: str) -> Method:
+        name, _, number = text.partition(":")
+        usual = {"max": "0", "mse": "0", "percentile": "99.9", "sigma": "4"}
+        try:
+            parameter = float(number or usual[name])
+        except (KeyError, ValueError):
+            raise UsageError(
+                f"calibration '{text}'; max, percentile:P, mse or sigma:K was needed", hint="use mse"
+            ) from None
+        inside = 0 < parameter <= 100 if name == "percentile" else parameter > 0 if name == "sigma" else not number
+        if not inside:
+            raise UsageError(f"calibration '{text}': impossible number", hint="percentile:99.9 or sigma:4")
+        return cls(name, parameter)  # type: ignore[arg-type]
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.parameter:g}" if self.parameter else self.name
+
+    def bounds(self, values: Tensor, counts: Tensor, adc_bit: int) -> tuple[Tensor, Tensor]:
+        """Return (low, high), float64 [groups], of histograms [groups, values]; never an empty range."""
+        step = float(values[1] - values[0]) if len(values) > 1 else 1.0
+        weights = counts.double() / counts.sum(1, keepdim=True).clamp(min=1)
+        low, high = _quantiles(values, weights, 0.0)
+        if self.name == "percentile":
+            low, high = _quantiles(values, weights, (1 - self.parameter / 100) / 2)
+        if self.name == "sigma":
+            mean = (weights * values).sum(1)
+            spread = self.parameter * ((weights * values**2).sum(1) - mean**2).clamp(min=0).sqrt()
+            low, high = mean - spread, mean + spread
+        if self.name == "mse":
+            low, high = _least_error(values, weights, low, high, adc_bit)
+        return low, torch.maximum(high, low + step)
+
+
+def _quantiles(values: Tensor, weights: Tensor, tail: float) -> tuple[Tensor, Tensor]:
+    below = weights.cumsum(1)
+    first = (below > tail + 1e-12).int().argmax(1)
+    last = (below >= 1 - tail - 1e-12).int().argmax(1)
+    return values[first], values[last]
+
+
+_SHRINKS = 24
+
+
+def _least_error(values: Tensor, weights: Tensor, low: Tensor, high: Tensor, adc_bit: int) -> tuple[Tensor, Tensor]:
+    best, best_low, best_high = torch.full_like(low, float("inf")), low, high
+    centre = (weights * values).sum(1)
+    for left in torch.linspace(1, 0.05, _SHRINKS, dtype=torch.float64):
+        for right in torch.linspace(1, 0.05, _SHRINKS, dtype=torch.float64):
+            lower, upper = centre + (low - centre) * left, centre + (high - centre) * right
+            step = ((upper - lower) / 2**adc_bit).clamp(min=1e-12)[:, None]
+            code = ((values - lower[:, None]) / step).round().clamp(0, 2**adc_bit - 1)
+            error = (weights * (code * step + lower[:, None] - values) ** 2).sum(1)
+            better = error < best
+            best = torch.where(better, error, best)
+            best_low, best_high = torch.where(better, lower, best_low), torch.where(better, upper, best_high)
+    return best_low, best_high
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """Ranges of all converters of a network, as `bnnkit calibrate` writes them.
+
+    Attributes:
+        bounds: layer name -> (low, high), float64 [input bits, slices, columns] in cell steps; one column where all
+            share a range.
+        metadata: where they come from; "arrays" names the arrays, cells and encoding they hold for.
+    """
+
+    bounds: Mapping[str, tuple[Tensor, Tensor]]
+    metadata: Mapping[str, Any]
+
+    @classmethod
+    def from_histograms(
+        cls,
+        histograms: Mapping[str, Histogram],
+        method: Method,
+        scope: Scope,
+        adc_bit: int,
+        metadata: Mapping[str, Any],
+    ) -> Ranges:
+        """Choose the range of every converter."""
+        if scope not in get_args(Scope):
+            raise UsageError(
+                f"calibration: per '{scope}'; one of {', '.join(get_args(Scope))} was needed", hint="slice"
+            )
+        bounds = {}
+        for name, histogram in histograms.items():
+            counts = histogram.pooled(scope)
+            low, high = method.bounds(histogram.values, counts.reshape(-1, counts.shape[-1]), adc_bit)
+            bounds[name] = (low.view(counts.shape[:-1]), high.view(counts.shape[:-1]))
+        chosen = {"method": str(method), "scope": scope, "adc_bit": adc_bit}
+        return cls(bounds, {**metadata, **chosen})
+
+    def save(self, path: Path | str) -> None:
+        """Write a calibration file (JSON)."""
+        layers = {name: {"low": low.tolist(), "high": high.tolist()} for name, (low, high) in self.bounds.items()}
+        document = {"format": FORMAT, "version": VERSION, **self.metadata, "layers": layers}
+        write_text(Path(path), json.dumps(document, indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: Path | str) -> Ranges:
+        """Read a calibration file.
+
+        Raises:
+            MissingError: there is none.
+            MismatchError: it is damaged, or of a newer version.
+        """
+        file = Path(path)
+        try:
+            document = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise MissingError(f"{file}: does not exist; a calibration was needed", hint="bnnkit calibrate") from None
+        except (OSError, ValueError) as failure:
+            raise MismatchError(f"{file}: no calibration file ({failure})", hint="bnnkit calibrate") from failure
+        if not isinstance(document, dict) or document.get("format") != FORMAT:
+            raise MismatchError(f"{file}: not a calibration file", hint="bnnkit calibrate")
+        if document.get("version") != VERSION:
+            raise MismatchError(
+                f"{file}: version {document.get('version')}; {VERSION} was needed", hint="bnnkit calibrate"
+            )
+        try:
+            bounds = {
+                name: (_bound(layer["low"]), _bound(layer["high"])) for name, layer in document.pop("layers").items()
+            }
+        except (KeyError, TypeError, ValueError, AttributeError) as failure:
+            raise MismatchError(f"{file}: damaged ({failure!r})", hint="bnnkit calibrate") from failure
+        return cls(bounds, {key: value for key, value in document.items() if key not in ("format", "version")})
+
+
+def _bound(values: list[list[list[float]]]) -> Tensor:
+    bound = torch.tensor(values, dtype=torch.float64)
+    if bound.dim() != 3 or not bool(bound.isfinite().all()):
+        raise ValueError("bounds [input bits, slices, columns] were needed")
+    return bound

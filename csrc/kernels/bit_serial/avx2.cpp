@@ -1,0 +1,29 @@
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#include <cstdlib>
+#include <cstring>
+
+#include "../../core/patches.h"
+#include "prepared.h"
+
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,popcnt")
+
+#include "../../core/lanes_avx2.h"
+#include "lanes16_avx2.h"
+
+#include "../../core/blocks.h"
+#include "convert.h"
+#include "read_noise.h"
+
+#include "analog.h"
+#include "count.h"
+#include "run.h"
+
+namespace bnnkit {
+void bit_serial_avx2(const BitSerialArgs& args) { run_bit_serial(args); }
+}  // namespace bnnkit
+
+#pragma GCC pop_options
+#endif

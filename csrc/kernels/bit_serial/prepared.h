@@ -1,0 +1,55 @@
+// Everything of a call that the vector loops read, laid out for them: 32 output channels beside each other, and padded.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "bit_serial.h"
+
+namespace bnnkit {
+
+constexpr int64_t kPanelOutputs = 32;  // one vector of 16-bit lanes
+constexpr int64_t kStepRows = 16;      // rows that one lane of a plane's vector holds
+constexpr int64_t kLookupCounts = 128;
+
+struct Prepared {
+    explicit Prepared(const BitSerialArgs& args);
+
+    int64_t columns() const { return panels * kPanelOutputs; }
+    const int16_t* plane(int64_t panel, int64_t p) const {
+        return weights + (panel * planes + p) * steps * kPanelOutputs;
+    }
+    const int16_t* cells(int64_t panel, int64_t slice, int64_t array) const {
+        return weights +
+               ((panel * args.slices + slice) * args.conv.layout.arrays() + array) * array_rows * kPanelOutputs;
+    }
+
+    const BitSerialArgs& args;
+    int64_t panels, planes, pairs, steps, array_rows;  // steps: groups of 16 rows, of all arrays
+    int first_plane[kMaxSlices + 1];
+    bool needs_active;  // whether the number of active rows of every array is asked for
+
+    const int16_t* weights =
+        nullptr;  // planes: [panel][plane][step][32], 16 rows each; cells: [panel][slice][array][row][32]
+    const float *gain = nullptr, *shift = nullptr;  // [pairs][columns]
+    const double* factor = nullptr;                 // [pairs][columns]
+    const double *base = nullptr, *bias = nullptr;  // [columns]
+
+    // Slices of one plane of at most 128 rows: codes by population count, [pairs][128], and those of 128.
+    bool lookup = false, reaches_128 = false;
+    const uint8_t* count_codes = nullptr;
+    const uint8_t* codes_of_128 = nullptr;
+
+private:
+    void set_planes();
+    void set_cells();
+    void set_lookup();
+    uint8_t code(int64_t pair, int64_t v) const;
+
+    std::unique_ptr<unsigned char, void (*)(void*)> weight_storage_;
+    std::vector<float> floats_;
+    std::vector<double> doubles_;
+    std::vector<uint8_t> bytes_;
+};
+
+}  // namespace bnnkit
