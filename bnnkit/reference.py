@@ -312,9 +312,14 @@ def dorefa_code(w: Tensor, bits: int) -> Tensor:
 
 
 def sawb_range(w: Tensor, bits: int) -> Tensor:
-    """Return SAWB's clipping range of a weight tensor, a float32 scalar."""
+    """Return SAWB's clipping range of a weight tensor, a float32 scalar.
+
+    Where the regression does not hold (weights of one magnitude, too few of them) it is the largest magnitude.
+    """
     a, b = SAWB_COEFFICIENTS[bits]
-    return a * w.std() - b * w.abs().mean()
+    spread = w.std() if w.numel() > 1 else torch.zeros_like(w).sum()
+    alpha, largest = a * spread - b * w.abs().mean(), w.abs().max().clamp(min=1e-30)
+    return torch.where(alpha > 0, alpha, largest)
 
 
 def bit_serial_conv2d(

@@ -1,6 +1,7 @@
 """Layers for compute-in-memory chips: drop-in replacements for `torch.nn.Conv2d` and `torch.nn.Linear`."""
 
 from bnnkit.nn.backends import Backend, backend, current_backend
+from bnnkit.nn.arrays import ProgrammedLayer, images_from
 from bnnkit.nn.bit_serial import BitSerial, BitSerialConv2d, BitSerialLinear
 from bnnkit.nn.conv import CimConv2d
 from bnnkit.nn.latent import clamp_latent, set_adc
@@ -15,8 +16,10 @@ __all__ = [
     "CimConv2d",
     "CimLinear",
     "Operands",
+    "ProgrammedLayer",
     "backend",
     "clamp_latent",
     "current_backend",
+    "images_from",
     "set_adc",
 ]
