@@ -325,6 +325,7 @@ def sawb_range(w: Tensor, bits: int) -> Tensor:
 def bit_serial_conv2d(
     codes: Tensor,
     cells: Tensor,
+    bits: int,
     factors: Tensor,
     base: Tensor | float = 0.0,
     *,
@@ -340,10 +341,13 @@ def bit_serial_conv2d(
         y = base + sum over slices c, input bits z of
             factors[z, c] * sum over arrays s of convert(conv(bit z of codes, cells[c][s]))
 
+    Where input bits share their factors, the sums are added first, 2^z times each.
+
     Args:
+        bits: of the codes.
         codes: [N, C, H, W] unsigned integers.
         cells: [slices, M, C, kh, kw]; for ideal cells the differences of levels, otherwise any numbers.
-        factors: float64 [input bits, slices, M or 1].
+        factors: float64 [bits or 1, slices, M or 1].
         base: float64 [M or 1].
         convert: (partial sums, input bit, slice) -> output codes.
 
@@ -354,14 +358,19 @@ def bit_serial_conv2d(
     slices = array_slices(channels, kernel_h, kernel_w, mapping, rows, channels_per_array)
     total = torch.as_tensor(base, dtype=torch.float64).reshape(1, -1, 1, 1)
     for c in range(len(cells)):
-        for z in range(len(factors)):
+        of_all_bits: Tensor | float = 0.0
+        for z in range(bits):
             sums: Tensor | float = 0.0
             for held_channels, tap_rows, tap_cols in slices:
                 held = torch.zeros_like(cells[c, :, held_channels])
                 held[:, :, tap_rows, tap_cols] = cells[c, :, held_channels, tap_rows, tap_cols]
                 inputs = (codes[:, held_channels].long() >> z) & 1
                 sums = sums + convert(convolve(inputs, held, stride, padding, 1, 1), z, c)
-            total = total + factors[z, c].view(1, -1, 1, 1) * sums
+            of_all_bits = of_all_bits + 2**z * sums
+            if len(factors) > 1:
+                total = total + factors[z, c].view(1, -1, 1, 1) * sums
+        if len(factors) == 1:
+            total = total + factors[0, c].view(1, -1, 1, 1) * of_all_bits
     return total
 
 

@@ -42,21 +42,18 @@ class Histogram:
         return units * 2.0**-self.fraction
 
     def pooled(self, scope: Scope) -> Tensor:
-        """Return counts added up over everything that shares a range, [input bits, slices, columns, values]."""
+        """Return counts added up over everything that shares a range, [input bits or 1, slices, columns or 1, values]."""
         counts = self.counts
         over = {"layer": (0, 1, 2), "slice": (0, 2), "input-bit": (2,), "column": ()}[scope]
-        return counts.sum(over, keepdim=True).expand(*_shared(counts, over), -1) if over else counts
+        pooled = counts.sum(over, keepdim=True) if over else counts
+        # A layer's slices keep a place each: they mean different numbers of cell steps in the result.
+        return pooled.expand(-1, counts.shape[1], -1, -1)
 
     def clipped(self, low: Tensor, high: Tensor) -> float:
         """Return the share of partial sums outside [low, high], each broadcast to [input bits, slices, columns]."""
         values = self.values
         outside = (values < low.double()[..., None]) | (values > high.double()[..., None])
         return float((self.counts * outside).sum() / self.counts.sum().clamp(min=1))
-
-
-def _shared(counts: Tensor, over: tuple[int, ...]) -> list[int]:
-    # Columns that share a range are one; input bits and slices keep their places.
-    return [counts.shape[0], counts.shape[1], 1 if 2 in over else counts.shape[2]]
 
 
 @dataclass(frozen=True)
@@ -142,8 +139,7 @@ class Ranges:
     """Ranges of all converters of a network, as `bnnkit calibrate` writes them.
 
     Attributes:
-        bounds: layer name -> (low, high), float64 [input bits, slices, columns] in cell steps; one column where all
-            share a range.
+        bounds: layer name -> (low, high), float64 [input bits or 1, slices, columns or 1] in cell steps.
         metadata: where they come from; "arrays" names the arrays, cells and encoding they hold for.
     """
 

@@ -24,7 +24,7 @@ from bnnkit.quantizers.pact import Pact
 from bnnkit.quantizers.weights import WeightQuantizer
 
 Bounds: TypeAlias = tuple[Tensor, Tensor] | Literal["full", "batch"]
-"""(low, high) of a layer's converters, float64 [input bits, slices, columns or 1]; the whole range that an array can
+"""(low, high) of a layer's converters, float64 [input bits or 1, slices, columns or 1]; the whole range that an array can
 give; or whatever the batch at hand gives, as the origin does."""
 
 _first_image: ContextVar[int] = ContextVar("first_image", default=0)
@@ -173,30 +173,26 @@ class ProgrammedLayer:
             most = {"offset": top - offset, "differential": top, "twos": top}[self.chip.encoding]
             low.append(least * self.chip.rows)
             high.append(most * self.chip.rows)
-        shape = (self.bits, self.slicing.slices, 1)
-        bounds = [torch.tensor(b, dtype=torch.float64)[None, :, None].expand(shape) for b in (low, high)]
-        return bounds[0], bounds[1]
+        return tuple(torch.tensor(b, dtype=torch.float64)[None, :, None] for b in (low, high))  # type: ignore[return-value]
 
     def _converters(self) -> ops.Converters:
         places = self._places()
         grid = 2.0**-self.cells.fraction
         if self.chip.adc_bit == "fp":
-            return ops.Converters(
-                factor=(places * grid).flatten(0, 1).contiguous(), base=torch.zeros(1, dtype=torch.float64)
-            )
+            return ops.Converters(factor=(places * grid).contiguous(), base=torch.zeros(1, dtype=torch.float64))
         assert isinstance(self.bounds, tuple)
         low, high = self._checked(*self.bounds)
         step = (high - low) / 2**self.chip.adc_bit
         gain, offset = 1 + self._column_error(self.chip.adc_gain, 3), self._column_error(self.chip.adc_offset, 4)
-        factors = (places * step).flatten(0, 1)
         base = (places * low).sum((0, 1)) * self.layout.arrays
-        gains, shifts = (gain / step * grid).flatten(0, 1).float(), ((offset - low) / step).flatten(0, 1).float()
-        columns = gains.shape[1]
+        factors = (places if len(step) > 1 else places[:1]) * step
+        gains, shifts = (gain / step * grid).float(), ((offset - low) / step).float()
+        columns = gains.shape[2]
         return ops.Converters(
-            factor=factors.expand(-1, columns).contiguous(),
+            factor=factors.expand(-1, -1, columns).contiguous(),
             base=base.expand(columns).contiguous(),
             gain=gains.contiguous(),
-            shift=shifts.expand(-1, columns).contiguous(),
+            shift=shifts.expand(-1, -1, columns).contiguous(),
             top=2**self.chip.adc_bit - 1,
         )
 
@@ -206,13 +202,13 @@ class ProgrammedLayer:
         return 2.0 ** torch.arange(self.bits, dtype=torch.float64)[:, None, None] * weights[None, :, None]
 
     def _checked(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        wanted = (self.bits, self.slicing.slices)
-        columns = (1, len(self.kernels))
+        sizes = ((1, self.bits), (self.slicing.slices,), (1, len(self.kernels)))
         for bound in (low, high):
-            if bound.shape[:2] != wanted or bound.shape[2] not in columns:
+            if not all(size in allowed for size, allowed in zip(bound.shape, sizes, strict=True)):
+                wanted = ", ".join(" or ".join(map(str, allowed)) for allowed in sizes)
                 raise MismatchError(
-                    f"calibration: ranges {list(bound.shape)} for layer {self.number}; {list(wanted)} input bits and "
-                    f"slices and {columns[0]} or {columns[1]} columns were needed",
+                    f"calibration: ranges {list(bound.shape)} for layer {self.number}; [{wanted}] input bits, slices "
+                    "and columns were needed",
                     hint="bnnkit calibrate, with the same cells and encoding",
                 )
         return low, high
@@ -251,13 +247,14 @@ class ProgrammedLayer:
         chip = self.chip
         if self.converters is None:
             # The origin converts in cell steps; what it finds is a value already.
-            cells, factors, base = self.values, self._places(), torch.zeros(1, dtype=torch.float64)
+            cells, factors, base = self.values, self._places()[:1], torch.zeros(1, dtype=torch.float64)
         else:
             cells, base = (self.values * 2.0**self.cells.fraction).round(), self.converters.base
-            factors = self.converters.factor.view(self.bits, self.slicing.slices, -1)
+            factors = self.converters.factor
         total = reference.bit_serial_conv2d(
             self._levels.code(images),
             cells,
+            self.bits,
             factors,
             base,
             stride=self.stride,
@@ -277,8 +274,10 @@ class ProgrammedLayer:
         if self.converters is None:
             return reference.batch_converter(v, self.chip.adc_bit)
         assert self.converters.gain is not None and self.converters.shift is not None
-        pair = z * self.slicing.slices + c
-        gain, shift = (p[pair].view(1, -1, 1, 1) for p in (self.converters.gain, self.converters.shift))
+        shared = len(self.converters.gain) == 1
+        gain, shift = (
+            p[0 if shared else z, c].view(1, -1, 1, 1) for p in (self.converters.gain, self.converters.shift)
+        )
         codes: Tensor = (v.float() * gain + shift).round().clamp(0, self.converters.top)
         return codes.double()
 

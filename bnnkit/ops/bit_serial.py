@@ -48,16 +48,18 @@ class Cells:
 
 @dataclass(frozen=True)
 class Converters:
-    """What becomes of a partial sum, by input bit and slice: [input bits * slices, converters], slices fastest.
+    """What becomes of a partial sum.
 
         code = clamp(round(float(v) * gain + shift), 0, top)   or   codes[v - low]   or   v itself
         y    = (base + sum of factor * codes) * scale + bias
 
     Attributes:
-        factor, base: float64; one converter for all columns, or one per output channel. base is [converters].
+        factor: float64 [input bits or 1, slices, converters]; input bits that share converters are added as integers,
+            2^z each, before the factor. One converter for all columns, or one per output channel.
+        base: float64 [converters].
         gain, shift: float32, of the shape of `factor`; None: no conversion, or a table.
         top: largest code.
-        codes: uint8 [input bits * slices, partial sums], from the smallest on.
+        codes: uint8 [(input bits or 1) * slices, partial sums], from the smallest on.
     """
 
     factor: Tensor

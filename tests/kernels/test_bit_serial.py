@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -145,7 +146,8 @@ def test_wrong_operands_are_refused() -> None:
     assert arrays is not None and arrays.converters is not None
     bits = ops.pack_pixels(x, layer.activation.levels(), channels_per_array=5)
     with pytest.raises(RuntimeError, match="factor: needed"):
-        ops.bit_serial_conv2d(bits[:2], arrays.cells, arrays.converters, layout=arrays.layout, channels=5)
+        fewer = replace(arrays.converters, factor=arrays.converters.factor[:, :1].contiguous())
+        ops.bit_serial_conv2d(bits, arrays.cells, fewer, layout=arrays.layout, channels=5)
     with pytest.raises(RuntimeError, match="bytes per pixel"):
         ops.bit_serial_conv2d(bits[..., :0], arrays.cells, arrays.converters, layout=arrays.layout, channels=5)
     with pytest.raises(RuntimeError, match="contains NaN"):

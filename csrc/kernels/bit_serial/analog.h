@@ -80,10 +80,13 @@ private:
                         add_codes<kMethod>(v, rows, at, r, z, c, s, column, at.sums + (r * planes + z) * kPanelOutputs);
                     }
             }
-            for (int r = 0; r < rows.count; ++r)
+            for (int r = 0; r < rows.count; ++r) {
+                alignas(64) int32_t all_bits[kPanelOutputs] = {};
+                double* total = at.totals + r * kPanelOutputs;
                 for (int z = 0; z < planes; ++z)
-                    add_scaled(p_, at.sums + (r * planes + z) * kPanelOutputs, z * p_.args.slices + c, column,
-                               at.totals + r * kPanelOutputs);
+                    add_sums(p_, at.sums + (r * planes + z) * kPanelOutputs, z, c, column, all_bits, total);
+                if (p_.args.converter_bits == 1) add_scaled(p_, all_bits, c, column, total);
+            }
         }
         for (int r = 0; r < rows.count; ++r)
             finish_columns(p_, at.totals + r * kPanelOutputs, column, out + r * kColumns);
@@ -121,11 +124,10 @@ private:
     template <Method kMethod>
     void add_codes(const Shorts& v, const RowBlock& rows, const Room& at, int r, int z, int c, int64_t s,
                    int64_t column, int32_t* sums) const {
-        const int64_t pair = z * p_.args.slices + c;
         alignas(64) int16_t values[kPanelOutputs];
         memcpy(values, &v, sizeof values);
         if (!p_.args.noise.amplitude) {
-            add_converted<kMethod>(values, pair, column, sums);
+            add_converted<kMethod>(values, z, c, column, sums);
             return;
         }
         const int64_t arrays = p_.args.conv.layout.arrays(), pixels = p_.args.conv.geometry.out_pixels();
@@ -134,19 +136,20 @@ private:
         const uint32_t key = noise_key(p_.args.noise, (rows.first_pixel + r) / pixels, (rows.first_pixel + r) % pixels,
                                        (z * arrays + s) * p_.args.slices + c);
         add_noise(p_.args.noise, key, amplitude, column, values, noisy);
-        add_converted<kMethod>(noisy, pair, column, sums);
+        add_converted<kMethod>(noisy, z, c, column, sums);
     }
 
     template <Method kMethod, class Sum>
-    void add_converted(const Sum* v, int64_t pair, int64_t column, int32_t* sums) const {
+    void add_converted(const Sum* v, int z, int c, int64_t column, int32_t* sums) const {
         if constexpr (kMethod == Method::observe) {
-            observe(p_, v, pair, column);
+            observe(p_, v, z, c, column);
             return;
         }
         if constexpr (kMethod == Method::none) {
             for (int j = 0; j < kPanelOutputs; ++j) sums[j] += v[j];
             return;
         }
+        const int64_t pair = p_.args.pair(z, c);
         const Shorts codes = kMethod == Method::affine ? affine_codes(p_, v, pair, column) : table_codes(p_, v, pair);
         alignas(64) int16_t values[kPanelOutputs];
         memcpy(values, &codes, sizeof values);

@@ -5,6 +5,8 @@
 //   code       = converter of (z, c) applied to v
 //   y          = (base + sum over z, c of factor[z][c] * sum over s of code) * scale + bias
 //
+// Where all input bits share their converters, factor[z][c] = 2^z * factor[c], and the bits are added as integers first.
+//
 // Cells are either ideal, as bit planes (v is then a weighted sum of population counts), or integers on a fine grid, which
 // holds any conductances. Partial sums are never stored. They and the sums of codes are exact integers; y follows in double,
 // c outside, z inside, both ascending, and is rounded once. So results do not depend on the variant, the threads or the batch.
@@ -18,7 +20,7 @@ constexpr int kMaxInputBits = 8, kMaxSlices = 8;
 constexpr int64_t kMaxPartialSum = 32767;  // partial sums are held in 16 bits
 
 enum class Conversion {
-    table,   // code = codes[z * slices + c][v - low]
+    table,   // code = codes[v - low]
     affine,  // code = clamp(round(float(v) * gain + shift), 0, top), in float32, ties to even
     none     // code = v
 };
@@ -46,13 +48,14 @@ struct BitSerialArgs {
     const int16_t* cells = nullptr;  // [slices][out_channels][row_words * 64], or none
 
     Conversion conversion = Conversion::affine;
-    const uint8_t* codes = nullptr;                 // [x_planes * slices][high - low + 1]
+    int converter_bits = 1;                         // 1: input bits share converters; else x_planes
+    const uint8_t* codes = nullptr;                 // [converter_bits][slices][high - low + 1]
     int64_t low = 0, high = 0;                      // bounds of v
-    const float *gain = nullptr, *shift = nullptr;  // [x_planes * slices][converters]
+    const float *gain = nullptr, *shift = nullptr;  // [converter_bits][slices][converters]
     int64_t converters = 1;                         // 1 for all columns, or one per output channel
     float top = 255;                                // largest code, at most 255
 
-    const double* factor = nullptr;  // [x_planes * slices][converters]
+    const double* factor = nullptr;  // [converter_bits][slices][converters]
     const double* base = nullptr;    // [converters]
     double scale = 1;
     const float* bias = nullptr;  // [out_channels], or none
@@ -63,6 +66,9 @@ struct BitSerialArgs {
     int64_t histogram_columns = 1;
 
     float* y = nullptr;  // [batch][out_channels][out_height][out_width]
+
+    int64_t pairs() const { return int64_t{converter_bits} * slices; }
+    int64_t pair(int64_t z, int64_t c) const { return converter_bits == 1 ? c : z * slices + c; }
 };
 
 void bit_serial(const BitSerialArgs& args);

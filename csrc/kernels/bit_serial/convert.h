@@ -7,11 +7,18 @@
 namespace bnnkit {
 namespace {
 
-enum class Method { lookup, lookup_128, affine, table, none, observe };
+enum class Method { lookup, lookup_clamped, lookup_128, affine, table, none, observe };
+
+constexpr bool looks_up(Method method) {
+    return method == Method::lookup || method == Method::lookup_clamped || method == Method::lookup_128;
+}
 
 inline Method method_of(const Prepared& p) {
     if (p.args.histogram) return Method::observe;
-    if (p.lookup) return p.reaches_128 ? Method::lookup_128 : Method::lookup;
+    if (p.lookup)
+        return p.counts == Prepared::Counts::below_128 ? Method::lookup
+               : p.counts == Prepared::Counts::clamped ? Method::lookup_clamped
+                                                       : Method::lookup_128;
     switch (p.args.conversion) {
         case Conversion::affine: return Method::affine;
         case Conversion::table: return Method::table;
@@ -44,7 +51,8 @@ inline Shorts table_codes(const Prepared& p, const Sum* v, int64_t pair) {
 
 // total[j] += factor[j] * sum[j]
 template <class Sum>
-inline void observe(const Prepared& p, const Sum* v, int64_t pair, int64_t column) {
+inline void observe(const Prepared& p, const Sum* v, int64_t z, int64_t c, int64_t column) {
+    const int64_t pair = z * p.args.slices + c;
     const int64_t left = p.args.conv.geometry.out_channels - column;
     const int64_t low = p.args.low, high = p.args.high, columns = p.args.histogram_columns;
     for (int64_t j = 0; j < kPanelOutputs && j < left; ++j) {
@@ -58,12 +66,20 @@ inline void add_scaled(const Prepared& p, const int32_t* sums, int64_t pair, int
     for (int j = 0; j < kPanelOutputs; ++j) total[j] = total[j] + factor[j] * static_cast<double>(sums[j]);
 }
 
+// A sum of codes of input bit z and slice c: into the sum over all bits where they share converters, else into the total.
+inline void add_sums(const Prepared& p, const int32_t* sums, int64_t z, int64_t c, int64_t column, int32_t* all_bits,
+                     double* total) {
+    if (p.args.converter_bits == 1)
+        for (int j = 0; j < kPanelOutputs; ++j) all_bits[j] += sums[j] << z;
+    else
+        add_scaled(p, sums, p.args.pair(z, c), column, total);
+}
+
 // Outputs, as the bits of floats.
 inline void finish_columns(const Prepared& p, const double* total, int64_t column, int32_t* out) {
-    for (int j = 0; j < kPanelOutputs; ++j) {
-        const float y = static_cast<float>(total[j] * p.args.scale + p.bias[column + j]);
-        memcpy(out + j, &y, sizeof y);
-    }
+    float y[kPanelOutputs];
+    for (int j = 0; j < kPanelOutputs; ++j) y[j] = static_cast<float>(total[j] * p.args.scale + p.bias[column + j]);
+    memcpy(out, y, sizeof y);
 }
 
 struct Unchanged {

@@ -18,8 +18,5 @@ inline Shorts shorts_at(const int16_t* p) {
 
 inline Shorts everywhere(int16_t value) { return Shorts{} + value; }
 
-// 16 rows of one patch beside every column's: they come twice in a word, which vectors broadcast while they load.
-inline Shorts rows_at(const uint32_t* twice) { return (Shorts)(Words16{} + *twice); }
-
 }  // namespace
 }  // namespace bnnkit

@@ -1,7 +1,7 @@
 // 32 lanes of 16 bits as two halves. Included inside an AVX2 region.
 #pragma once
 
-#include "lanes16.h"
+#include "lanes16_table.h"
 
 namespace bnnkit {
 namespace {
@@ -24,18 +24,6 @@ inline Shorts population(Shorts v) {
     halves[1] = population16(halves[1]);
     memcpy(&v, halves, sizeof v);
     return v;
-}
-
-// The table's entry for every count up to 127.
-inline Shorts look_up(const uint8_t* table, Shorts counts) {
-    Shorts codes;
-    for (int lane = 0; lane < 32; ++lane) codes[lane] = table[counts[lane] & 127];
-    return codes;
-}
-
-inline Shorts select_equal(Shorts v, int16_t value, Shorts equal, Shorts other) {
-    const Shorts mask = v == value;
-    return (equal & mask) | (other & ~mask);
 }
 
 }  // namespace

@@ -10,12 +10,23 @@ constexpr int kPixels = 2, kInputs = 4;  // partial sums that the registers hold
 
 inline Shorts population(Shorts v) { return (Shorts)_mm512_popcnt_epi16((__m512i)v); }
 
-// The table's entry for every count up to 127.
-inline Shorts look_up(const uint8_t* table, Shorts counts) {
-    constexpr __mmask64 kLowBytes = 0x5555555555555555;
-    return (Shorts)_mm512_maskz_permutex2var_epi8(kLowBytes, _mm512_loadu_si512(table), (__m512i)counts,
-                                                  _mm512_loadu_si512(table + 64));
+inline Shorts meeting(Shorts columns, const uint32_t* twice) {
+    return (Shorts)_mm512_and_epi32((__m512i)columns, _mm512_set1_epi32(static_cast<int>(*twice)));
 }
+
+struct Table {
+    __m512i low, high;
+};
+
+inline Table table_at(const uint8_t* codes) { return {_mm512_loadu_si512(codes), _mm512_loadu_si512(codes + 64)}; }
+
+// The table's entry for every count up to 127.
+inline Shorts look_up(const Table& table, Shorts counts) {
+    constexpr __mmask64 kLowBytes = 0x5555555555555555;
+    return (Shorts)_mm512_maskz_permutex2var_epi8(kLowBytes, table.low, (__m512i)counts, table.high);
+}
+
+inline Shorts at_most(Shorts v, int16_t most) { return (Shorts)_mm512_min_epi16((__m512i)v, _mm512_set1_epi16(most)); }
 
 inline Shorts select_equal(Shorts v, int16_t value, Shorts equal, Shorts other) {
     const __mmask32 mask = _mm512_cmpeq_epi16_mask((__m512i)v, _mm512_set1_epi16(value));

@@ -1,7 +1,7 @@
 // 32 lanes of 16 bits in plain vectors, for every instruction set without a population count of its own.
 #pragma once
 
-#include "lanes16.h"
+#include "lanes16_table.h"
 
 namespace bnnkit {
 namespace {
@@ -14,18 +14,6 @@ inline Shorts population(Shorts value) {
     v = (v & 0x3333) + ((v >> 2) & 0x3333);
     v = (v + (v >> 4)) & 0x0F0F;
     return (Shorts)((v + (v >> 8)) & 0x001F);
-}
-
-// The table's entry for every count up to 127.
-inline Shorts look_up(const uint8_t* table, Shorts counts) {
-    Shorts codes;
-    for (int lane = 0; lane < 32; ++lane) codes[lane] = table[counts[lane] & 127];
-    return codes;
-}
-
-inline Shorts select_equal(Shorts v, int16_t value, Shorts equal, Shorts other) {
-    const Shorts mask = v == value;
-    return (equal & mask) | (other & ~mask);
 }
 
 }  // namespace

@@ -23,7 +23,7 @@ Prepared::Prepared(const BitSerialArgs& args)
     : args(args),
       panels(ceil_div(args.conv.geometry.out_channels, kPanelOutputs)),
       planes(0),
-      pairs(int64_t{args.conv.x_planes} * args.slices),
+      pairs(args.pairs()),
       steps(args.conv.layout.row_words() * (kWordBits / kStepRows)),
       array_rows(args.conv.layout.array_words() * kWordBits),
       weight_storage_(nullptr, std::free) {
@@ -124,7 +124,10 @@ void Prepared::set_lookup() {
     }
     count_codes = bytes_.data();
     codes_of_128 = count_codes + pairs * kLookupCounts;
-    reaches_128 = rows == kLookupCounts;
+    bool clamped = true;
+    for (int64_t pair = 0; pair < pairs; ++pair)
+        clamped &= count_codes[(pair + 1) * kLookupCounts - 1] == codes_of_128[pair];
+    counts = rows < kLookupCounts ? Counts::below_128 : clamped ? Counts::clamped : Counts::up_to_128;
 }
 
 }  // namespace bnnkit

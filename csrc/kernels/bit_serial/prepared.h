@@ -36,7 +36,9 @@ struct Prepared {
     const double *base = nullptr, *bias = nullptr;  // [columns]
 
     // Slices of one plane of at most 128 rows: codes by population count, [pairs][128], and those of 128.
-    bool lookup = false, reaches_128 = false;
+    enum class Counts { below_128, clamped, up_to_128 };  // clamped: the codes of 127 and 128 are equal
+    bool lookup = false;
+    Counts counts = Counts::up_to_128;
     const uint8_t* count_codes = nullptr;
     const uint8_t* codes_of_128 = nullptr;
 

@@ -29,12 +29,18 @@ public:
 
     float value() const {
         double total = a.histogram ? 0 : a.base[converter()];
-        for (int c = 0; c < a.slices; ++c)
+        for (int c = 0; c < a.slices; ++c) {
+            int64_t of_all_bits = 0;
             for (int z = 0; z < a.conv.x_planes; ++z) {
                 int64_t sum = 0;
                 for (int64_t s = 0; s < a.conv.layout.arrays(); ++s) sum += code(z, c, partial_sum(z, c, s));
-                if (!a.histogram) total += a.factor[converter(z * a.slices + c)] * static_cast<double>(sum);
+                of_all_bits += sum << z;
+                if (a.converter_bits > 1 && !a.histogram)
+                    total += a.factor[converter(a.pair(z, c))] * static_cast<double>(sum);
             }
+            if (a.converter_bits == 1 && !a.histogram)
+                total += a.factor[converter(c)] * static_cast<double>(of_all_bits);
+        }
         return static_cast<float>(total * a.scale + (a.bias ? static_cast<double>(a.bias[output]) : 0.0));
     }
 
@@ -91,11 +97,11 @@ private:
     }
 
     int64_t code(int z, int c, int64_t v) const {
-        const int64_t pair = z * a.slices + c;
+        const int64_t pair = a.pair(z, c);
         if (a.histogram) {
             const int64_t column = a.histogram_columns == 1 ? 0 : output;
-            ++a.histogram[(pair * a.histogram_columns + column) * (a.high - a.low + 1) + std::clamp(v, a.low, a.high) -
-                          a.low];
+            const int64_t of = (z * a.slices + c) * a.histogram_columns + column;
+            ++a.histogram[of * (a.high - a.low + 1) + std::clamp(v, a.low, a.high) - a.low];
             return 0;
         }
         switch (a.conversion) {

@@ -45,11 +45,14 @@ void set_cells(BitSerialArgs& args, const Tensor& cells, const Ints& slice_plane
 void set_conversion(BitSerialArgs& args, const std::optional<Tensor>& codes, int64_t low,
                     const std::optional<Tensor>& gain, const std::optional<Tensor>& shift, double top,
                     const Tensor& factor, const Tensor& base) {
-    const int64_t pairs = int64_t{args.conv.x_planes} * args.slices;
     check_dense(factor, "factor", ScalarType::Double, "float64");
     check_dense(base, "base", ScalarType::Double, "float64");
-    STD_TORCH_CHECK(factor.dim() == 2 && factor.size(0) == pairs, "factor: needed [", pairs, ", converters]");
-    args.converters = factor.size(1);
+    STD_TORCH_CHECK(factor.dim() == 3 && factor.size(1) == args.slices &&
+                        (factor.size(0) == 1 || factor.size(0) == args.conv.x_planes),
+                    "factor: needed [1 or ", args.conv.x_planes, ", ", args.slices, ", converters]");
+    args.converter_bits = static_cast<int>(factor.size(0));
+    args.converters = factor.size(2);
+    const int64_t pairs = args.pairs();
     STD_TORCH_CHECK(args.converters == 1 || args.converters == args.conv.geometry.out_channels,
                     "factor: needed one converter or one per output channel");
     STD_TORCH_CHECK(base.numel() == args.converters, "base: needed one value per converter");
