@@ -29,11 +29,13 @@ class Histogram:
         counts: int64 [input bits, slices, columns, values]; one column where columns are not told apart.
         low: the partial sum of the first value, in units of 2^-`fraction` cell steps.
         fraction: binary digits of a partial sum after the point.
+        arrays: partial sums that are added up for one output.
     """
 
     counts: Tensor
     low: int
     fraction: int
+    arrays: int = 1
 
     @property
     def values(self) -> Tensor:
@@ -41,8 +43,12 @@ class Histogram:
         units = torch.arange(self.counts.shape[-1], dtype=torch.float64) + self.low
         return units * 2.0**-self.fraction
 
+    def __add__(self, other: Histogram) -> Histogram:
+        """Return the counts of both; they belong to the same cells."""
+        return Histogram(self.counts + other.counts, self.low, self.fraction, self.arrays)
+
     def pooled(self, scope: Scope) -> Tensor:
-        """Return counts added up over everything that shares a range, [input bits or 1, slices, columns or 1, values]."""
+        """Return the counts of everything that shares a range: [input bits or 1, slices, columns or 1, values]."""
         counts = self.counts
         over = {"layer": (0, 1, 2), "slice": (0, 2), "input-bit": (2,), "column": ()}[scope]
         pooled = counts.sum(over, keepdim=True) if over else counts
@@ -56,13 +62,24 @@ class Histogram:
         return float((self.counts * outside).sum() / self.counts.sum().clamp(min=1))
 
 
+def aligned(least: Tensor, most: Tensor, adc_bit: int, resolution: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Return (low, high) whose levels low + code * (high - low) / 2^k reach from `least` to `most`, 0 being one of them.
+
+    Partial sums are 0 more often than anything else: half a step of error there would add up over all arrays. A step is
+    at least `resolution`, what partial sums differ by.
+    """
+    step = ((most - least) / (2**adc_bit - 1)).clamp(min=resolution)
+    low = (least / step).round() * step
+    return low, low + step * 2**adc_bit
+
+
 @dataclass(frozen=True)
 class Method:
     """How a range follows from a histogram: "max", "percentile:P", "mse" or "sigma:K".
 
     - max: the smallest and the largest partial sum that occurred.
     - percentile:P: the values that P % of the partial sums lie between.
-    - mse: of the ranges inside these, the one with the least squared error of conversion.
+    - mse: the range with the least squared error of what an output's conversions add up to.
     - sigma:K: mean +- K standard deviations.
 
     Raises:
@@ -93,9 +110,9 @@ class Method:
     def __str__(self) -> str:
         return f"{self.name}:{self.parameter:g}" if self.parameter else self.name
 
-    def bounds(self, values: Tensor, counts: Tensor, adc_bit: int) -> tuple[Tensor, Tensor]:
-        """Return (low, high), float64 [groups], of histograms [groups, values]; never an empty range."""
-        step = float(values[1] - values[0]) if len(values) > 1 else 1.0
+    def bounds(self, values: Tensor, counts: Tensor, adc_bit: int, arrays: int = 1) -> tuple[Tensor, Tensor]:
+        """Return the ranges of histograms [groups, values]: two float64 [groups]."""
+        resolution = _resolution(values)
         weights = counts.double() / counts.sum(1, keepdim=True).clamp(min=1)
         low, high = _quantiles(values, weights, 0.0)
         if self.name == "percentile":
@@ -105,8 +122,8 @@ class Method:
             spread = self.parameter * ((weights * values**2).sum(1) - mean**2).clamp(min=0).sqrt()
             low, high = mean - spread, mean + spread
         if self.name == "mse":
-            low, high = _least_error(values, weights, low, high, adc_bit)
-        return low, torch.maximum(high, low + step)
+            return _least_error(values, weights, low, high, adc_bit, arrays)
+        return aligned(low, high, adc_bit, resolution)
 
 
 def _quantiles(values: Tensor, weights: Tensor, tail: float) -> tuple[Tensor, Tensor]:
@@ -116,22 +133,36 @@ def _quantiles(values: Tensor, weights: Tensor, tail: float) -> tuple[Tensor, Te
     return values[first], values[last]
 
 
-_SHRINKS = 24
+_STEPS = 32
+_WINDOWS = 9
 
 
-def _least_error(values: Tensor, weights: Tensor, low: Tensor, high: Tensor, adc_bit: int) -> tuple[Tensor, Tensor]:
+def _least_error(
+    values: Tensor, weights: Tensor, low: Tensor, high: Tensor, adc_bit: int, arrays: int
+) -> tuple[Tensor, Tensor]:
+    """Search the range whose error, added up over `arrays` conversions, is smallest: variance plus arrays * bias^2."""
+    top, resolution = 2**adc_bit - 1, _resolution(values)
+    coarsest = ((high - low) / top).clamp(min=resolution)
     best, best_low, best_high = torch.full_like(low, float("inf")), low, high
-    centre = (weights * values).sum(1)
-    for left in torch.linspace(1, 0.05, _SHRINKS, dtype=torch.float64):
-        for right in torch.linspace(1, 0.05, _SHRINKS, dtype=torch.float64):
-            lower, upper = centre + (low - centre) * left, centre + (high - centre) * right
-            step = ((upper - lower) / 2**adc_bit).clamp(min=1e-12)[:, None]
-            code = ((values - lower[:, None]) / step).round().clamp(0, 2**adc_bit - 1)
-            error = (weights * (code * step + lower[:, None] - values) ** 2).sum(1)
-            better = error < best
-            best = torch.where(better, error, best)
-            best_low, best_high = torch.where(better, lower, best_low), torch.where(better, upper, best_high)
+    for share in torch.linspace(1, 0.05, _STEPS, dtype=torch.float64):
+        # Whole multiples of what partial sums differ by: otherwise small ones would all err to the same side.
+        step = (coarsest * share / resolution).ceil() * resolution
+        spare = (high - low - top * step).clamp(min=0)
+        for position in torch.linspace(0, 1, _WINDOWS, dtype=torch.float64):
+            lower = ((low + spare * position) / step).round() * step
+            code = ((values - lower[:, None]) / step[:, None]).round().clamp(0, top)
+            error = code * step[:, None] + lower[:, None] - values
+            bias = (weights * error).sum(1)
+            total = (weights * error**2).sum(1) - bias**2 + arrays * bias**2
+            better = total < best
+            best = torch.where(better, total, best)
+            best_low = torch.where(better, lower, best_low)
+            best_high = torch.where(better, lower + step * 2**adc_bit, best_high)
     return best_low, best_high
+
+
+def _resolution(values: Tensor) -> float:
+    return float(values[1] - values[0]) if len(values) > 1 else 1.0
 
 
 @dataclass(frozen=True)
@@ -163,7 +194,8 @@ class Ranges:
         bounds = {}
         for name, histogram in histograms.items():
             counts = histogram.pooled(scope)
-            low, high = method.bounds(histogram.values, counts.reshape(-1, counts.shape[-1]), adc_bit)
+            groups = counts.reshape(-1, counts.shape[-1])
+            low, high = method.bounds(histogram.values, groups, adc_bit, histogram.arrays)
             bounds[name] = (low.view(counts.shape[:-1]), high.view(counts.shape[:-1]))
         chosen = {"method": str(method), "scope": scope, "adc_bit": adc_bit}
         return cls(bounds, {**metadata, **chosen})

@@ -1,12 +1,13 @@
 """Layers for compute-in-memory chips: drop-in replacements for `torch.nn.Conv2d` and `torch.nn.Linear`."""
 
-from bnnkit.nn.backends import Backend, backend, current_backend
 from bnnkit.nn.arrays import ProgrammedLayer, images_from
+from bnnkit.nn.backends import Backend, backend, current_backend
 from bnnkit.nn.bit_serial import BitSerial, BitSerialConv2d, BitSerialLinear
 from bnnkit.nn.conv import CimConv2d
 from bnnkit.nn.latent import clamp_latent, set_adc
 from bnnkit.nn.linear import CimLinear
 from bnnkit.nn.operands import Operands
+from bnnkit.nn.program import arrays_of, chip_layers, conversions_per_image, observe, program
 
 __all__ = [
     "Backend",
@@ -17,9 +18,14 @@ __all__ = [
     "CimLinear",
     "Operands",
     "ProgrammedLayer",
+    "arrays_of",
     "backend",
+    "chip_layers",
     "clamp_latent",
+    "conversions_per_image",
     "current_backend",
     "images_from",
+    "observe",
+    "program",
     "set_adc",
 ]

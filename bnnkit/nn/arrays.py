@@ -14,7 +14,7 @@ from torch import Tensor
 from bnnkit import ops, reference
 from bnnkit.cim import Layout
 from bnnkit.cim.chip import Chip
-from bnnkit.cim.ranges import Histogram
+from bnnkit.cim.ranges import Histogram, aligned
 from bnnkit.counter import hash32, normal
 from bnnkit.errors import MismatchError, UsageError
 from bnnkit.nn.backends import current_backend
@@ -24,8 +24,8 @@ from bnnkit.quantizers.pact import Pact
 from bnnkit.quantizers.weights import WeightQuantizer
 
 Bounds: TypeAlias = tuple[Tensor, Tensor] | Literal["full", "batch"]
-"""(low, high) of a layer's converters, float64 [input bits or 1, slices, columns or 1]; the whole range that an array can
-give; or whatever the batch at hand gives, as the origin does."""
+"""(low, high) of a layer's converters, float64 [input bits or 1, slices, columns or 1]; the whole range that an array
+can give; or whatever the batch at hand gives, as the origin does."""
 
 _first_image: ContextVar[int] = ContextVar("first_image", default=0)
 
@@ -130,7 +130,7 @@ class ProgrammedLayer:
             padding=self.padding,
         )
         shaped = counts.view(self.bits, self.slicing.slices, counts.shape[1], -1)
-        return Histogram(shaped, self.cells.low, self.cells.fraction)
+        return Histogram(shaped, self.cells.low, self.cells.fraction, self.layout.arrays)
 
     def conversions(self, out_pixels: int) -> int:
         """Return the conversions of one image."""
@@ -164,7 +164,7 @@ class ProgrammedLayer:
         return (own - shared) / step
 
     def _full_scale(self) -> tuple[Tensor, Tensor]:
-        """Return the smallest and largest partial sum of ideal cells, by slice."""
+        """Return ranges from the smallest to the largest partial sum of ideal cells, by slice."""
         low, high = [], []
         for c, width in enumerate(self.slicing.widths):
             top = 2**width - 1
@@ -173,7 +173,8 @@ class ProgrammedLayer:
             most = {"offset": top - offset, "differential": top, "twos": top}[self.chip.encoding]
             low.append(least * self.chip.rows)
             high.append(most * self.chip.rows)
-        return tuple(torch.tensor(b, dtype=torch.float64)[None, :, None] for b in (low, high))  # type: ignore[return-value]
+        ends = [torch.tensor(bound, dtype=torch.float64)[None, :, None] for bound in (low, high)]
+        return aligned(ends[0], ends[1], 1 if self.chip.adc_bit == "fp" else self.chip.adc_bit)
 
     def _converters(self) -> ops.Converters:
         places = self._places()

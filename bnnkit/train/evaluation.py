@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from bnnkit.data import Split
 from bnnkit.deploy import PackedNetwork, run_together
 from bnnkit.errors import GateError
+from bnnkit.nn import images_from
 from bnnkit.train.images import Preparation
 from bnnkit.train.nonfinite import first_non_finite
 from bnnkit.train.precision import repeatable
@@ -173,7 +174,8 @@ def _evaluate(
     parts: list[Tensor] = []
     done = 0
     for chosen in indices.split(batch):
-        parts.append(logits_of(split.images[chosen.to(split.images.device)]).cpu())
+        with images_from(done):
+            parts.append(logits_of(split.images[chosen.to(split.images.device)]).cpu())
         done += len(chosen)
         each(done)
     every, labels = torch.cat(parts, 1), split.labels[indices.to(split.labels.device)].cpu()

@@ -6,7 +6,7 @@ A network that can be packed is the baseline as a `PackedNetwork`; its own layer
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from bnnkit.data import Split
 from bnnkit.deploy import compile
 from bnnkit.models import Model
-from bnnkit.nn import Backend, Operands, backend
+from bnnkit.nn import Backend, BitSerial, Operands, backend
 from bnnkit.train.evaluation import evaluate, evaluate_packed
 from bnnkit.train.images import Preparation
 from bnnkit.train.precision import repeatable
@@ -88,6 +88,8 @@ def check_invariance(
     preparation: Preparation,
     *,
     backend: Backend | None = "auto",
+    other_backends: Sequence[Backend] = ("torch", "reference"),
+    slow_images: int | None = None,
     each: Callable[[str], None] = lambda setting: None,
 ) -> list[Finding]:
     """Compute logits in every setting and compare them with those of batch 256.
@@ -95,6 +97,8 @@ def check_invariance(
     Args:
         indices: int64 [N], images; the backends "torch" and "reference" use the first 16 of them.
         backend: of the layers, in the baseline and in the settings that do not choose one; None: the packed network.
+        other_backends: tried besides.
+        slow_images: for these and for the variant "reference"; None: 16, and all.
         each: called with the name of each setting before it runs.
 
     Raises:
@@ -104,7 +108,7 @@ def check_invariance(
     baseline = Setting("batch 256", len(indices), backend=backend)
     expected = _logits(model, split, indices, preparation, baseline)
     findings = []
-    for setting in settings(len(indices), backend):
+    for setting in settings(len(indices), backend, other_backends, slow_images):
         each(setting.name)
         used = indices[: setting.images]
         found = _logits(model, split, used, preparation, setting)
@@ -120,22 +124,32 @@ def check_invariance(
     return findings
 
 
-def settings(images: int, chosen: Backend | None = "auto") -> list[Setting]:
+def settings(
+    images: int,
+    chosen: Backend | None = "auto",
+    others: Sequence[Backend] = ("torch", "reference"),
+    slow_images: int | None = None,
+) -> list[Setting]:
     """Return the settings that can be tried here."""
-    slow = min(images, SLOW_IMAGES)
+    slow = min(images, slow_images or SLOW_IMAGES)
+    least = slow if slow_images else images
     found = [Setting(f"batch {batch}", images, batch=batch, backend=chosen) for batch in BATCHES]
     found += [Setting(f"threads {threads}", images, threads=threads, backend=chosen) for threads in THREADS]
     if chosen in (None, "auto", "packed"):
-        found += [Setting(f"variant {name}", images, variant=name, backend=chosen) for name in _variants()]
+        found += [
+            Setting(f"variant {name}", least if name == "reference" else images, variant=name, backend=chosen)
+            for name in _variants()
+        ]
     if chosen is None:
         found.append(Setting("layer by layer", images, backend="auto"))
-    others: tuple[Backend, ...] = ("torch", "reference")
     found += [Setting(f"backend {name}", slow, backend=name) for name in others if name != chosen]
     return found
 
 
 def sums_integers(layer: nn.Module) -> bool:
     """Return whether a layer's result is exact: integer partial sums, converted or counted."""
+    if isinstance(layer, BitSerial):
+        return layer.activation is not None
     if not (isinstance(layer, Operands) and layer.activation.planes and layer.weight_quantizer.planes):
         return False
     return layer.adc is not None or (layer.ao_bit, layer.w_bit) == (1, 1)

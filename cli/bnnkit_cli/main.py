@@ -23,7 +23,7 @@ from bnnkit.atomic import DISK_FULL
 from bnnkit.errors import BnnkitError, InterruptedRunError, UsageError
 from bnnkit_cli import output
 
-COMMANDS = ("train", "eval", "decompose", "pack", "bench", "data", "models", "recipes", "doctor")
+COMMANDS = ("train", "eval", "calibrate", "decompose", "pack", "bench", "data", "models", "recipes", "doctor")
 
 GLOBAL_FLAGS = ("--version", "--quiet", "-q", "--verbose", "-v", "-vv")
 EPILOG = "--quiet, -v, -vv and --version may also be given here."

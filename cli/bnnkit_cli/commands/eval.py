@@ -11,6 +11,7 @@ import typer
 
 from bnnkit.errors import GateError, UsageError
 from bnnkit_cli import output
+from bnnkit_cli.commands.eval_chip import ChipEvaluation, ChipOptions
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,7 +66,42 @@ def eval(
     data_dir: Annotated[Path | None, typer.Option(help="Where prepared datasets live [default: $BNNKIT_DATA].")] = None,
     adc_bit: Annotated[
         str | None,
-        typer.Option(help="Bits of the converters, or a list such as fp,1,2,3,4 [default: as trained]."),
+        typer.Option(help="Bits of the converters, or a list such as fp,1,2,3,4 [default: as trained; on a chip: 6]."),
+    ] = None,
+    cell_bit: Annotated[
+        str | None, typer.Option(help="Bit-serial networks, on a chip: bits of a cell, or a list [default: 1].")
+    ] = None,
+    cell: Annotated[
+        list[str] | None,
+        typer.Option(help="On a chip: NAME[:key=value,...], such as rram:sigma=0.05; may be given several times."),
+    ] = None,
+    encode: Annotated[
+        str | None, typer.Option(help="On a chip: offset, differential or twos [default: offset].")
+    ] = None,
+    adc_range: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RANGE",
+            help="On a chip: a file of `bnnkit calibrate`, or max, percentile:P, mse, sigma:K, full, batch [default: mse].",
+        ),
+    ] = None,
+    per: Annotated[
+        str | None,
+        typer.Option(help="What has a range of its own: layer, slice, input-bit or column [default: slice]."),
+    ] = None,
+    calibration_images: Annotated[
+        int | None, typer.Option(help="Training images that ranges are chosen from [default: 128].")
+    ] = None,
+    adc_offset: Annotated[
+        float | None, typer.Option(help="On a chip: standard deviation of the columns' offsets, in cell steps.")
+    ] = None,
+    adc_gain: Annotated[
+        float | None, typer.Option(help="On a chip: standard deviation of the columns' gain errors, as a share.")
+    ] = None,
+    chips: Annotated[int | None, typer.Option(help="Chips of each kind; mean and spread are reported.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the first chip [default: 0].")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="On a chip: draw accuracy against converters or cells.")
     ] = None,
     rows: Annotated[int | None, typer.Option(help="Word lines of an array [default: as trained].")] = None,
     mapping: Annotated[str | None, typer.Option(help="channel or tap [default: as trained].")] = None,
@@ -113,6 +149,23 @@ def eval(
     data = trained.dataset(dataset, data_dir)
     _warn_of_other_data(trained, data)
     indices = limited(len(data.test), limit)
+    limited_to = limit is not None and limit < len(data.test)
+    options = ChipOptions(
+        adc_bit, cell_bit, cell, encode, rows, mapping, channels_per_array, adc_range, per, calibration_images,
+        adc_offset, adc_gain, chips, seed, picture,
+    )  # fmt: skip
+    if _is_bit_serial(trained) and (options.only_for_chips or adc_bit or rows or mapping):
+        if other is not None or logits is not None:
+            raise UsageError("eval: --compare and --logits have no place on a chip", hint="leave them out")
+        chip = ChipEvaluation(trained, data, indices, options, batch, backend, limited_to)
+        chip.run(json=json, min_acc=min_acc, check_invariance=check_invariance)
+        return
+    if options.only_for_chips:
+        name = next(iter(options.only_for_chips)).replace("_", "-")
+        raise UsageError(
+            f"eval: --{name} is for bit-serial networks; {trained.checkpoint.config['name']} has arrays of its own",
+            hint=f"leave --{name} out",
+        )
     bits = _adc_bits(adc_bit, trained, logits)
     arrays = {"rows": rows, "mapping": mapping, "channels_per_array": channels_per_array}
     changes = {name: value for name, value in arrays.items() if value is not None}
@@ -125,10 +178,15 @@ def eval(
     if logits is not None:
         _write_logits(logits, table[0].found)
     findings = work.invariance(trained, bits[0]) if check_invariance else []
-    limited_to = limit is not None and limit < len(data.test)
     report = _Report(trained, other, data, table, findings, backend_used, limited_to)
     report.print(json)
     report.check(min_acc)
+
+
+def _is_bit_serial(trained: Subject) -> bool:
+    from bnnkit.models import BIT_SERIAL, MODELS
+
+    return MODELS.get(trained.checkpoint.config["name"]).family == BIT_SERIAL
 
 
 def _prepare(batch: int, limit: int | None, threads: int | None) -> None:

@@ -1,0 +1,81 @@
+"""Accuracies of chips as a picture: against the bits of their converters, or against what their cells are like."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bnnkit.atomic import write_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+INK, GRID, SOFTWARE = "#404040", "#e5e5e5", "#7f7f7f"
+
+
+def draw(path: Path, title: str, software: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a PNG.
+
+    Args:
+        software: {"accuracy", "wilson95"} in percent, of the network without arrays.
+        rows: the same, with "cell", "cell_bit", "adc_bit" and, for several chips, "spread".
+    """
+    # The figure is made without pyplot, which would look for a screen.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    low, high = software["wilson95"]
+    axes.axhspan(low, high, color=SOFTWARE, alpha=0.15, linewidth=0)
+    axes.axhline(software["accuracy"], color=SOFTWARE, linestyle="--", label=f"software {software['accuracy']:.2f} %")
+    by_bits = len({row["adc_bit"] for row in rows}) > 1 or len({row["cell"] for row in rows}) == 1
+    (_against_bits if by_bits else _against_cells)(axes, rows)
+    axes.set_title(title, loc="left", color=INK, fontsize=11)
+    axes.set_ylabel("test accuracy [%]", color=INK)
+    axes.grid(color=GRID, linewidth=0.8)
+    axes.tick_params(colors=INK, length=0)
+    axes.spines[:].set_visible(False)
+    axes.legend(frameon=False, fontsize=9, labelcolor=INK, loc="lower right" if by_bits else "lower left")
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    write_bytes(path, [content.getvalue()])
+
+
+def _against_bits(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+    bits = sorted({row["adc_bit"] for row in rows}, key=_rank)
+    kinds = list(dict.fromkeys((row["cell"], row["cell_bit"]) for row in rows))
+    for (cell, cell_bit), colour in zip(kinds, COLOURS * (1 + len(kinds) // len(COLOURS)), strict=False):
+        chosen = sorted(
+            (row for row in rows if (row["cell"], row["cell_bit"]) == (cell, cell_bit)),
+            key=lambda row: _rank(row["adc_bit"]),
+        )
+        _line(axes, [bits.index(row["adc_bit"]) for row in chosen], chosen, f"{cell}, {cell_bit}-bit cells", colour)
+    axes.set_xticks(range(len(bits)), [str(bit) for bit in bits])
+    axes.set_xlabel("bits of the converters", color=INK)
+
+
+def _against_cells(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+    cells = list(dict.fromkeys(row["cell"] for row in rows))
+    for cell_bit, colour in zip(sorted({row["cell_bit"] for row in rows}), COLOURS, strict=False):
+        chosen = [row for row in rows if row["cell_bit"] == cell_bit]
+        label = f"{cell_bit}-bit cells, {chosen[0]['adc_bit']}-bit converters"
+        _line(axes, [cells.index(row["cell"]) for row in chosen], chosen, label, colour)
+    axes.set_xticks(range(len(cells)), cells, rotation=25, ha="right", fontsize=8)
+    axes.set_xlabel("cells", color=INK)
+
+
+def _line(axes: Axes, places: Sequence[int], rows: Sequence[Mapping[str, Any]], label: str, colour: str) -> None:
+    accuracy = [row["accuracy"] for row in rows]
+    if any(row.get("spread") is not None for row in rows):
+        below, above = ([row.get("spread") or 0.0 for row in rows] for _ in range(2))
+    else:
+        below = [row["accuracy"] - row["wilson95"][0] for row in rows]
+        above = [row["wilson95"][1] - row["accuracy"] for row in rows]
+    axes.errorbar(places, accuracy, yerr=[below, above], color=colour, marker="o", capsize=3, linewidth=2, label=label)
+
+
+def _rank(bits: int | str) -> float:
+    return float("inf") if bits == "fp" else float(bits)
