@@ -63,7 +63,7 @@ class Histogram:
 
 
 def aligned(least: Tensor, most: Tensor, adc_bit: int, resolution: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Return (low, high) whose levels low + code * (high - low) / 2^k reach from `least` to `most`, 0 being one of them.
+    """Return (low, high) whose levels low + code * (high - low) / 2^k reach from `least` to `most`, 0 among them.
 
     Partial sums are 0 more often than anything else: half a step of error there would add up over all arrays. A step is
     at least `resolution`, what partial sums differ by.

@@ -124,6 +124,61 @@ def _fake_adc_conv2d_backward(
     return [gx, gy.new_empty((w_bits.shape[1], channels // groups, kernel[0], kernel[1]))]
 
 
+def _fake_bit_serial_conv2d(
+    x_bits: Tensor,
+    cells: Tensor,
+    slice_planes: _Ints,
+    plane_weights: _Ints,
+    dummies: _Ints,
+    codes: Tensor | None,
+    low: int,
+    gain: Tensor | None,
+    shift: Tensor | None,
+    top: float,
+    factor: Tensor,
+    base: Tensor,
+    scale: float,
+    bias: Tensor | None,
+    noise_amplitude: Tensor | None,
+    noise_normal: Tensor | None,
+    noise_seed: int,
+    first_image: int,
+    channels: int,
+    kernel: _Ints,
+    stride: _Ints,
+    padding: _Ints,
+    dilation: _Ints,
+    channels_per_array: int,
+    tap: bool,
+) -> Tensor:
+    return _fake_output(x_bits, cells, kernel, stride, padding, dilation)
+
+
+def _fake_bit_serial_histogram(
+    x_bits: Tensor,
+    cells: Tensor,
+    slice_planes: _Ints,
+    plane_weights: _Ints,
+    dummies: _Ints,
+    low: int,
+    high: int,
+    by_column: bool,
+    noise_amplitude: Tensor | None,
+    noise_normal: Tensor | None,
+    noise_seed: int,
+    first_image: int,
+    channels: int,
+    kernel: _Ints,
+    stride: _Ints,
+    padding: _Ints,
+    dilation: _Ints,
+    channels_per_array: int,
+    tap: bool,
+) -> Tensor:
+    pairs = x_bits.shape[0] * len(slice_planes)
+    return x_bits.new_empty((pairs, cells.shape[1] if by_column else 1, high - low + 1), dtype=torch.int64)
+
+
 def _fake_slice_weights(w: Tensor, bits: int, cell_bit: int) -> Tensor:
     return w.new_empty((-(-bits // cell_bit), *w.shape), dtype=torch.uint8)
 
@@ -169,6 +224,8 @@ def register() -> None:
         _fake_xnor_conv2d,
         _fake_adc_conv2d,
         _fake_adc_conv2d_backward,
+        _fake_bit_serial_conv2d,
+        _fake_bit_serial_histogram,
         _fake_slice_weights,
         _fake_merge_slices,
     ):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from bnnkit import nn, ops, reference
-from bnnkit.cim import Array
+from bnnkit.cim import Array, Chip, parse_cell
 
 CASES = 6
 # A wrong code moves a converted value by at least a converter step, which is over 1 for every array tested here;
@@ -100,6 +100,32 @@ def _check_adc_backward(choose: random.Random) -> str:
     return ""
 
 
+def _check_bit_serial(choose: random.Random) -> str:
+    layer = nn.BitSerialConv2d(
+        choose.randint(1, 70),
+        choose.randint(1, 40),
+        choose.choice((1, 3)),
+        padding=choose.randint(0, 1),
+        ao_bit=choose.randint(2, 4),
+        w_bit=choose.randint(2, 4),
+        weight_quant=choose.choice(("sawb", "dorefa")),
+    ).eval()
+    chip = Chip(
+        rows=choose.choice((32, 128)),
+        mapping=choose.choice(("channel", "tap")),
+        cell_bit=choose.choice((1, 2)),
+        adc_bit=choose.choice((4, 6)),
+        cell=parse_cell(choose.choice(("ideal", "rram:sigma=0.05"))),
+    )
+    layer.program(chip, "full", 0)
+    x = 12 * torch.rand(choose.randint(1, 2), layer.in_channels, choose.randint(3, 6), 5)
+    results = []
+    for backend in BACKENDS:
+        with nn.backend(backend), torch.no_grad():
+            results.append(layer(x))
+    return _difference(results[0], results[1], tolerance=0.0)
+
+
 def _check_bitplane(choose: random.Random) -> str:
     bits, cell_bit = choose.randint(1, 8), choose.randint(1, 4)
     weights = torch.randint(0, 2**bits, (choose.randint(1, 9), choose.randint(1, 90)))
@@ -117,6 +143,7 @@ CHECKS: dict[str, Callable[[random.Random], str]] = {
     "adc": _check_adc,
     "adc_backward": _check_adc_backward,
     "bitplane": _check_bitplane,
+    "bit_serial": _check_bit_serial,
 }
 
 

@@ -31,7 +31,7 @@ PackArgs random_args(Random& random) {
     args.batch = random.between(1, std::max<int64_t>(1, std::min<int64_t>(5, 20000 / (args.channels * args.pixels))));
     args.channels_last = random.chance(50);
     args.channels_per_array = random.between(1, args.group_channels() + 3);
-    args.planes = static_cast<int>(random.between(1, 4));
+    args.planes = static_cast<int>(random.chance(70) ? random.between(1, 4) : random.between(5, 8));
     args.thermometer = random.chance(30);
     args.strict = random.chance(50);
     const int most = args.thermometer ? args.planes : (1 << args.planes) - 1;

@@ -11,6 +11,7 @@
 #include "../core/machine_limit.h"
 #include "../core/variant.h"
 #include "../kernels/adc/adc.h"
+#include "../kernels/bit_serial/bit_serial.h"
 #include "../kernels/bitplane/bitplane.h"
 #include "../kernels/pack/pack.h"
 #include "../kernels/xnor/xnor.h"
@@ -22,7 +23,7 @@ using namespace bnnkit;
 
 namespace {
 
-const std::vector<std::string> kKernels = {"pack", "xnor", "adc", "adc_backward", "bitplane"};
+const std::vector<std::string> kKernels = {"pack", "xnor", "adc", "adc_backward", "bitplane", "bit_serial"};
 
 void call_bitplane() {
     int32_t weight = 5;
@@ -73,9 +74,29 @@ void call_convolutions() {
     adc_backward(b);
 }
 
+void call_bit_serial() {
+    Random random(2);
+    const DenseConv dense = matrix_product(random, 2, 2, 8, 8);
+    const PackedConv packed(dense, one_thread());
+    const int32_t weight = 1;
+    const double factor = 1, base = 0;
+    float y[4];
+    BitSerialArgs args;
+    args.conv = packed.conv;
+    args.planes = packed.w.data();
+    args.slice_planes[0] = 1;
+    args.plane_weight = &weight;
+    args.conversion = Conversion::none;
+    args.factor = &factor;
+    args.base = &base;
+    args.y = y;
+    bit_serial(args);
+}
+
 void call_all() {
     call_pack();
     call_bitplane();
+    call_bit_serial();
     call_convolutions();
 }
 
@@ -86,7 +107,7 @@ bool can_run(const std::string& name) {
 
 // The highest variant that a kernel has, up to a ceiling that this processor can execute.
 std::string expected(const std::string& kernel, const std::string& ceiling) {
-    const bool tiles = kernel != "pack" && kernel != "bitplane";
+    const bool tiles = kernel != "pack" && kernel != "bitplane" && kernel != "bit_serial";
     return !tiles && ceiling == "amx" ? "avx512" : ceiling;
 }
 

@@ -37,7 +37,9 @@ def test_a_sound_installation_passes(capsys: pytest.CaptureFixture[str]) -> None
     assert {"name": "digits", "prepared": True} in document["datasets"]
     assert all(place["free_bytes"] > 0 for place in document["disk"])
     tested = {(row["kernel"], row["variant"]) for row in document["selftest"]}
-    assert {(kernel, "reference") for kernel in ("pack", "xnor", "adc", "adc_backward", "bitplane")} <= tested
+    assert {
+        (kernel, "reference") for kernel in ("pack", "xnor", "adc", "adc_backward", "bitplane", "bit_serial")
+    } <= tested
     assert {variant for _, variant in tested} <= set(document["extension"]["variants_usable"])
     assert all(row["passed"] and row["cases"] > 0 for row in document["selftest"])
 

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from bnnkit import ops
-from bnnkit.cim import Adc, Array
-from bnnkit.nn import CimConv2d, CimLinear
+from bnnkit.cim import Adc, Array, Chip, parse_cell
+from bnnkit.nn import BitSerialConv2d, CimConv2d, CimLinear
+from bnnkit.ops.bit_serial import normal_quantiles
 from bnnkit.ops.pack import levels_of
 from bnnkit.quantizers import make
 
@@ -56,12 +57,38 @@ def _backward_arguments() -> tuple[Any, ...]:
     return gy, x_bits, w_bits, Adc(2, 18).gradient_table(3), *UNITS, 10, *GEOMETRY, 2, False
 
 
+def _chip_arguments() -> tuple[Any, ...]:
+    layer = BitSerialConv2d(10, 4, 3, ao_bit=2, w_bit=3).eval().requires_grad_(False)
+    layer.program(Chip(rows=18, cell=parse_cell("rram:sigma=0.1,read=0.1")), "full", 0)
+    arrays = layer.arrays
+    assert arrays is not None and layer.activation is not None
+    bits = ops.pack_pixels(torch.rand(2, 10, 5, 6), layer.activation.levels(), channels_per_array=10)
+    return bits, arrays
+
+
+def _bit_serial_arguments() -> tuple[Any, ...]:
+    bits, arrays = _chip_arguments()
+    cells, converters, noise = arrays.cells, arrays.converters, arrays._read_noise()
+    tables = (None, 0, converters.gain, converters.shift, 63.0, converters.factor, converters.base)
+    amplitudes = (noise.amplitude, normal_quantiles(), 5, 2)
+    geometry = (10, [3, 3], [1, 1], [0, 0], [1, 1], 10, True)
+    return bits, cells.data, [1, 1, 1], [], [], *tables, 0.5, torch.ones(4), *amplitudes, *geometry
+
+
+def _histogram_arguments() -> tuple[Any, ...]:
+    bits, arrays = _chip_arguments()
+    geometry = (10, [3, 3], [1, 1], [0, 0], [1, 1], 10, True)
+    return bits, arrays.cells.data, [1, 1, 1], [], [], -50, 50, True, None, None, 0, 0, *geometry
+
+
 SAMPLES: dict[str, Callable[[], tuple[Any, ...]]] = {
     "pack_pixels": lambda: (torch.rand(2, 6, 3, 4), *levels_of(make(2)), 2, 2),
     "pack_kernels": lambda: (torch.rand(2, 6, 3, 4), *levels_of(make(1.5)), 4, True),
     "xnor_conv2d": _xnor_arguments,
     "adc_conv2d": _adc_arguments,
     "adc_conv2d_backward": _backward_arguments,
+    "bit_serial_conv2d": _bit_serial_arguments,
+    "bit_serial_histogram": _histogram_arguments,
     "slice_weights": lambda: (torch.arange(12, dtype=torch.int32).view(3, 4), 4, 3),
     "merge_slices": lambda: (torch.ones(2, 3, 4, dtype=torch.uint8), 3),
 }

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from bnnkit import ops
-from bnnkit.cim import Adc, Array
+from bnnkit.cim import Adc, Array, Chip
 from bnnkit.errors import UsageError
+from bnnkit.nn import BitSerialLinear
 from bnnkit.quantizers import make
 
 ORDER = ["reference", "neon", "avx2", "avx512", "amx"]
@@ -23,14 +24,29 @@ def _adc(x: torch.Tensor) -> torch.Tensor:
     return ops.adc_linear(x, torch.ones(3, 4), a=make(1), w_quantizer=make(1), adc=Adc(1), layout=layout)
 
 
+def _bit_serial(x: torch.Tensor) -> torch.Tensor:
+    layer = BitSerialLinear(4, 3, ao_bit=2, w_bit=2).eval().requires_grad_(False)
+    layer.program(Chip(), "full", 0)
+    y: torch.Tensor = layer(x)
+    return y
+
+
 CALLS: dict[str, Callable[[], object]] = {
     "pack": lambda: ops.pack_pixels(torch.ones(2, 4), make(1), channels_per_array=4),
     "xnor": lambda: ops.xnor_linear(torch.ones(2, 4), torch.ones(3, 4), a=make(1), w_quantizer=make(1)),
     "adc": lambda: _adc(torch.ones(2, 4)),
     "adc_backward": lambda: _adc(torch.ones(2, 4, requires_grad=True)).sum().backward(),
     "bitplane": lambda: ops.slice_weights(torch.tensor([3]), 2, 1),
+    "bit_serial": lambda: _bit_serial(torch.ones(2, 4)),
 }
-TOP = {"pack": "avx512", "xnor": "amx", "adc": "amx", "adc_backward": "amx", "bitplane": "avx512"}
+TOP = {
+    "pack": "avx512",
+    "xnor": "amx",
+    "adc": "amx",
+    "adc_backward": "amx",
+    "bitplane": "avx512",
+    "bit_serial": "avx512",
+}
 PREFERRED = {**TOP, "xnor": "avx512", "adc": "avx512"}  # one pair of planes is counted, not multiplied
 
 
