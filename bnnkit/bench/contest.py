@@ -25,7 +25,8 @@ class Side:
         variant: the variant its kernels are limited to; None: the highest, or no kernel of this package at all.
         kernels: the kernels of this package that it calls, the main one first.
         check: compares a fresh result with the reference, before anything is timed.
-        against: names of sides to divide by: those with as many threads and, if they have a variant, with this one.
+        against: names of sides to divide by: those with as many threads and, if they have a variant, with this one;
+            times are per unit of work where both have the same.
         memory: measures its peak bytes, after everything was timed.
         stages: returns the share of the time per stage, after everything was timed.
     """
@@ -152,6 +153,11 @@ def _compared(sides: Sequence[Side], rows: Sequence[Row]) -> list[Row]:
     return [_with_ratios(side, row, pairs) for side, row in pairs]
 
 
+def _times_the_work(work: Work, other: Work) -> float:
+    """Return how much more work a call does, where both count the same; products of several bits are one task."""
+    return work.amount / other.amount if work.unit == other.unit else 1.0
+
+
 def _with_ratios(side: Side, row: Row, pairs: Sequence[tuple[Side, Row]]) -> Row:
     faster: dict[str, float] = {}
     less_memory: dict[str, float] = {}
@@ -160,7 +166,7 @@ def _with_ratios(side: Side, row: Row, pairs: Sequence[tuple[Side, Row]]) -> Row
             continue
         same_variant = other.variant is None or other.variant == side.variant
         if other.name in side.against and other.threads == side.threads and same_variant:
-            faster[other.name] = its.seconds.median / row.seconds.median
+            faster[other.name] = its.seconds.median / row.seconds.median * _times_the_work(row.work, its.work)
             if row.memory and its.memory:
                 less_memory[other.name] = its.memory / row.memory
         if (other.name, other.variant, other.threads) == (side.name, side.variant, 1) and side.threads > 1:

@@ -66,7 +66,8 @@ class Row:
         on_core: of one thread, the share of the time in which it had a core (median); below 1 others had it.
         of_limit: rate / rate of the machine-limit loop of the variant that ran.
         of_popcount: rate / rate of the XNOR + POPCNT + ADD loop on AVX-512 registers.
-        faster_than: other side -> its median time / this median time. "1 thread": this side's own.
+        faster_than: other side -> its median time / this median time, both per unit of work where the unit is the same.
+            "1 thread": this side's own.
         stages: share of the time per stage of a network, where it is known.
         memory: peak bytes above those after the imports, where measured; `less_memory_than` as `faster_than`.
     """

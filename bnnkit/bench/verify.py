@@ -80,3 +80,20 @@ def equal(got: Tensor, expected: Tensor, compared: str) -> Check:
     where = tuple(int(i) for i in wrong.nonzero()[0])
     values = f"first {got[where].item():g} instead of {expected[where].item():g} at {where}"
     return Check(False, compared, f"{int(wrong.sum()):,} of {wrong.numel():,} values differ, {values}")
+
+
+def near(got: Tensor, expected: Tensor, tolerance: float, compared: str) -> Check:
+    """Check that no value is off by more than `tolerance` of the largest.
+
+    >>> near(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.1]), 0.01, "all").detail
+    'off by up to 0.048 of the largest value'
+    """
+    if got.shape != expected.shape:
+        return Check(False, compared, f"shape {tuple(got.shape)} instead of {tuple(expected.shape)}")
+    compared = f"{compared}, within {tolerance:g} of the largest value"
+    off = float((got - expected).abs().max() / expected.abs().max())
+    return (
+        Check(True, compared)
+        if off <= tolerance
+        else Check(False, compared, f"off by up to {off:.2g} of the largest value")
+    )

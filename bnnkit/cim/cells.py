@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zipfile
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -67,12 +68,14 @@ class Cell:
         for name in ("sigma", "lognormal", "nu_sigma", "read"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UsageError(f"cell: {name} {getattr(self, name)}; 0 or more was needed", hint=f"leave {name} out")
+        if not math.isfinite(self.nu):
+            raise UsageError(f"cell: nu {self.nu}; a finite number was needed", hint="nu=0.05")
         if not (self.stuck_on >= 0 and self.stuck_off >= 0 and self.stuck_on + self.stuck_off <= 1):
             raise UsageError(
                 f"cell: stuck_on {self.stuck_on} and stuck_off {self.stuck_off}; shares of at most 1 were needed",
                 hint="stuck_off=0.01",
             )
-        if not self.t0 > 0 or (self.time is not None and not self.time >= self.t0):
+        if not self.t0 > 0 or (self.time is not None and not self.t0 <= self.time < math.inf):
             raise UsageError(f"cell: time {self.time} s with t0 {self.t0} s; time >= t0 > 0 was needed", hint="t0=1")
 
     @property
@@ -142,7 +145,7 @@ def read_samples(path: str) -> Tensor:
     try:
         content = np.load(file, allow_pickle=False)
         values = np.asarray(content[content.files[0]] if hasattr(content, "files") else content, dtype=np.float64)
-    except (ValueError, OSError, IndexError, KeyError) as failure:
+    except (ValueError, OSError, EOFError, IndexError, KeyError, zipfile.BadZipFile) as failure:
         raise MismatchError(
             f"{file}: not a matrix of numbers ({failure})", hint="numpy.save(FILE, matrix)"
         ) from failure
@@ -182,7 +185,7 @@ def parse_cell(text: str) -> Cell:
             raise UsageError(f"cell: {key} '{value}'; a number was needed", hint=f"{key}=0.1") from None
     ratio = changes.pop("on_off", None)
     if ratio is not None:
-        changes["hrs"] = float(changes.get("lrs", cell.lrs)) / float(ratio)  # type: ignore[arg-type]
+        changes["hrs"] = float(changes.get("lrs", cell.lrs)) / float(ratio) if ratio else math.inf  # type: ignore[arg-type]
     return replace(cell, **changes)  # type: ignore[arg-type]
 
 

@@ -30,10 +30,10 @@ def load(origin: str, model: Model, state_dict: Mapping[str, Any]) -> Model:
     """Copy an origin project's parameters into `model`, in place, and return it.
 
     Args:
-        origin: "bnn-iga".
+        origin: "bnn-iga" or "rram".
         model: a network of the same architecture, width and number of classes.
         state_dict: the origin's parameters; a checkpoint that wraps them as "state_dict" or "model" and the
-            "module." prefix of DataParallel are understood.
+            "module." prefix of DataParallel are understood, and so are scalars of shape [1].
 
     Raises:
         UsageError: for an unknown origin.
@@ -62,10 +62,10 @@ classifier.weight, hidden.0.bias and 20 more
             unknown.append(key)
         elif not isinstance(value, Tensor):
             shapes.append(f"{key} is a {type(value).__name__} and not a tensor")
-        elif value.shape != own[name].shape:
+        elif not _fits(value, own[name]):
             shapes.append(f"{key} {list(value.shape)} instead of {list(own[name].shape)}")
         else:
-            found[name] = value
+            found[name] = value.reshape(own[name].shape)
     # Shape errors name the origin's key, so the same parameter is not reported as missing again.
     named = {scheme.rename(model, key.removeprefix("module.")) for key in state_dict}
     missing = sorted(set(own) - named)
@@ -78,6 +78,11 @@ classifier.weight, hidden.0.bias and 20 more
         )
     model.load_state_dict(found)
     return model
+
+
+def _fits(value: Tensor, own: Tensor) -> bool:
+    """Return whether the shapes are the same; a scalar may come as one element of any shape."""
+    return value.shape == own.shape or (own.dim() == 0 and value.numel() == 1)
 
 
 def _first_few(keys: list[str]) -> str:

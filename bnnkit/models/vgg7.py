@@ -23,7 +23,7 @@ class ConvStage(nn.Module):
         self.pool = nn.MaxPool2d(2) if pool else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.pool(nn.functional.relu(self.norm(self.conv(x))))
+        y: Tensor = self.pool(nn.functional.relu(self.norm(self.conv(x)), inplace=True))
         return y
 
 

@@ -40,4 +40,4 @@ def normalize(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     torch's own kernel may or may not fuse the two, depending on how it was built.
     """
     shape = (1, -1) + (1,) * (x.dim() - 2)
-    return x * scale.view(shape) + shift.view(shape)
+    return (x * scale.view(shape)).add_(shift.view(shape))

@@ -61,14 +61,15 @@ inline void observe(const Prepared& p, const Sum* v, int64_t z, int64_t c, int64
     }
 }
 
-inline void add_scaled(const Prepared& p, const int32_t* sums, int64_t pair, int64_t column, double* total) {
+inline __attribute__((always_inline)) void add_scaled(const Prepared& p, const int32_t* sums, int64_t pair,
+                                                      int64_t column, double* total) {
     const double* factor = p.factor + pair * p.columns() + column;
     for (int j = 0; j < kPanelOutputs; ++j) total[j] = total[j] + factor[j] * static_cast<double>(sums[j]);
 }
 
 // A sum of codes of input bit z and slice c: into the sum over all bits where they share converters, else into the total.
-inline void add_sums(const Prepared& p, const int32_t* sums, int64_t z, int64_t c, int64_t column, int32_t* all_bits,
-                     double* total) {
+inline __attribute__((always_inline)) void add_sums(const Prepared& p, const int32_t* sums, int64_t z, int64_t c,
+                                                    int64_t column, int32_t* all_bits, double* total) {
     if (p.args.converter_bits == 1)
         for (int j = 0; j < kPanelOutputs; ++j) all_bits[j] += sums[j] << z;
     else
@@ -76,7 +77,8 @@ inline void add_sums(const Prepared& p, const int32_t* sums, int64_t z, int64_t 
 }
 
 // Outputs, as the bits of floats.
-inline void finish_columns(const Prepared& p, const double* total, int64_t column, int32_t* out) {
+inline __attribute__((always_inline)) void finish_columns(const Prepared& p, const double* total, int64_t column,
+                                                          int32_t* out) {
     float y[kPanelOutputs];
     for (int j = 0; j < kPanelOutputs; ++j) y[j] = static_cast<float>(total[j] * p.args.scale + p.bias[column + j]);
     memcpy(out, y, sizeof y);
