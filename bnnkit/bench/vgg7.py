@@ -23,12 +23,12 @@ from bnnkit.train.precision import repeatable
 
 NAME = "vgg7"
 CELL_BIT = 1
-OPPONENTS = {"software": "bnnkit software", "fp32": "torch fp32"}
+OPPONENTS = {"software": "software", "fp32": "torch fp32"}
 NOTES = (
     f"W{chips.W_BIT}/A{chips.AO_BIT}, {CELL_BIT}-bit cells, {chips.ADC_BIT}-bit converters that reach over all sums of "
     "ideal cells, 128 rows, mapping tap; 32x32 images, from uint8 images to logits, as bnnkit eval computes them",
-    "bnnkit software: the same network in exact arithmetic without a chip; torch fp32: plain float32 layers with the "
-    "same weights, not quantized",
+    "software: the same quantized network in exact arithmetic, without a chip; torch fp32: plain float32 layers with "
+    "the same weights, not quantized",
     "of limit: input bits x planes of ideal cells x products of all layers on arrays, per second, beside the "
     "register-only loop; other cells hold numbers instead of bits",
 )

@@ -2,7 +2,7 @@
 
 from bnnkit.cim.adc import DEFAULT_SIGMA, Adc, make_adc, parse_adc_bits
 from bnnkit.cim.cells import CELLS, Cell, parse_cell
-from bnnkit.cim.chip import Chip, parse_chip_adc_bits
+from bnnkit.cim.chip import Chip, parse_chip_adc_bits, read_curve
 from bnnkit.cim.curves import CURVES, Curve, SenseAmplifier, TableCurve, UniformCurve
 from bnnkit.cim.mapping import Array, Layout, Mapping
 from bnnkit.cim.ranges import Histogram, Method, Ranges
@@ -30,4 +30,5 @@ __all__ = [
     "parse_adc_bits",
     "parse_cell",
     "parse_chip_adc_bits",
+    "read_curve",
 ]

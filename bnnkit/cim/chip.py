@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 from bnnkit.cim.cells import CELLS, Cell
+from bnnkit.cim.curves import TableCurve
 from bnnkit.cim.mapping import Array, Mapping
 from bnnkit.cim.slicing import Encoding, Slicing
-from bnnkit.errors import UsageError
+from bnnkit.errors import MismatchError, MissingError, UsageError
 
 ChipAdcBits: TypeAlias = int | Literal["fp"]
 
 MAX_ADC_BIT = 8
+MOST_LEVELS = 255
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,8 @@ class Chip:
         cell_bit, encoding: see `bnnkit.cim.Slicing`.
         adc_bit: k, 1 to 8; "fp" for exact partial sums.
         cell: device of the cells.
+        curve: a non-uniform or measured converter in cell steps, the same everywhere, instead of ranges and adc_bit;
+            its outputs lie on at most 255 equal steps.
         adc_offset: standard deviation of a column's converter offset, in cell steps.
         adc_gain: standard deviation of its gain error, as a share.
         seed: of everything that differs from chip to chip.
@@ -47,6 +53,7 @@ class Chip:
     encoding: Encoding = "offset"
     adc_bit: ChipAdcBits = 6
     cell: Cell = field(default_factory=lambda: CELLS.get("ideal"))
+    curve: TableCurve | None = None
     adc_offset: float = 0.0
     adc_gain: float = 0.0
     seed: int = 0
@@ -56,6 +63,14 @@ class Chip:
             raise UsageError(
                 f"chip: {self.adc_bit}-bit converters; 1 to {MAX_ADC_BIT} bits or fp were needed", hint="--adc-bit 6"
             )
+        if self.curve is not None and max(self.curve.levels) > MOST_LEVELS:
+            raise UsageError(
+                f"chip: converter curve with outputs on {max(self.curve.levels)} steps; at most {MOST_LEVELS} equal "
+                "steps were needed",
+                hint="round the outputs to a grid",
+            )
+        if self.curve is not None and (self.adc_offset or self.adc_gain):
+            raise UsageError("chip: errors of columns with a converter curve; one of both was needed", hint="leave one")
         for name in ("adc_offset", "adc_gain"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise UsageError(f"chip: {name} {getattr(self, name)}; 0 or more was needed", hint="leave it out")
@@ -69,6 +84,27 @@ class Chip:
     def slicing(self, w_bit: int) -> Slicing:
         """Return how weights of `w_bit` bits lie in the cells."""
         return Slicing(w_bit, self.cell_bit, self.encoding)
+
+
+def read_curve(path: Path | str) -> TableCurve:
+    """Read a converter curve: {"thresholds": [n numbers], "levels": [n + 1 numbers]}, JSON, in cell steps.
+
+    Raises:
+        MissingError: there is no such file.
+        MismatchError: it is not such a document.
+        UsageError: the numbers make no curve.
+    """
+    try:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        thresholds, levels = (tuple(float(v) for v in document[key]) for key in ("thresholds", "levels"))
+    except FileNotFoundError:
+        raise MissingError(f"{path}: does not exist; a converter curve was needed", hint="--adc-curve FILE") from None
+    except (OSError, ValueError, TypeError, KeyError) as failure:
+        raise MismatchError(
+            f"{path}: no converter curve ({failure!r}); thresholds and levels were needed",
+            hint='{"thresholds": [1, 4, 9], "levels": [0, 2, 6, 12]}',
+        ) from failure
+    return TableCurve(thresholds, levels)
 
 
 def parse_chip_adc_bits(text: str | int) -> ChipAdcBits:

@@ -102,7 +102,8 @@ class Method:
             raise UsageError(
                 f"calibration '{text}'; max, percentile:P, mse or sigma:K was needed", hint="use mse"
             ) from None
-        inside = 0 < parameter <= 100 if name == "percentile" else parameter > 0 if name == "sigma" else not number
+        most = {"percentile": 100, "sigma": 1e9}.get(name)
+        inside = not number if most is None else 0 < parameter <= most
         if not inside:
             raise UsageError(f"calibration '{text}': impossible number", hint="percentile:99.9 or sigma:4")
         return cls(name, parameter)  # type: ignore[arg-type]

@@ -179,6 +179,15 @@ class ProgrammedLayer:
     def _converters(self) -> ops.Converters:
         places = self._places()
         grid = 2.0**-self.cells.fraction
+        if self.chip.curve is not None:
+            curve = self.chip.curve
+            return ops.Converters(
+                factor=(places[:1] * curve.scale).contiguous(),
+                base=(places.sum() * curve.offset * self.layout.arrays).view(1),
+                codes=self._curve_codes(torch.arange(self.cells.low, self.cells.high + 1))
+                .expand(self.slicing.slices, -1)
+                .contiguous(),
+            )
         if self.chip.adc_bit == "fp":
             return ops.Converters(factor=(places * grid).contiguous(), base=torch.zeros(1, dtype=torch.float64))
         assert isinstance(self.bounds, tuple)
@@ -196,6 +205,12 @@ class ProgrammedLayer:
             shift=shifts.expand(-1, -1, columns).contiguous(),
             top=2**self.chip.adc_bit - 1,
         )
+
+    def _curve_codes(self, v: Tensor) -> Tensor:
+        """Return the levels that the chip's curve gives partial sums, uint8."""
+        assert self.chip.curve is not None
+        levels = torch.tensor(self.chip.curve.levels, dtype=torch.uint8)
+        return levels[self.chip.curve.code(v * 2.0**-self.cells.fraction)]
 
     def _places(self) -> Tensor:
         """Return what a unit of each partial sum counts, float64 [input bits, slices, 1]."""
@@ -270,6 +285,8 @@ class ProgrammedLayer:
 
     def _convert(self, v: Tensor, z: int, c: int) -> Tensor:
         """Return the codes of partial sums as `bnnkit.reference` needs them."""
+        if self.chip.curve is not None:
+            return self._curve_codes(v).double()
         if self.chip.adc_bit == "fp":
             return v
         if self.converters is None:

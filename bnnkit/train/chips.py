@@ -103,7 +103,7 @@ class ChipTrials:
         """Return the ranges of a chip's converters, as `bnnkit.nn.program` takes them."""
         if self._fixed is not None:
             return self._fixed
-        if self._method is None or chip.adc_bit == "fp":
+        if self._method is None or chip.adc_bit == "fp" or chip.curve is not None:
             return "batch" if self._ranges == "batch" else "full"
         images = calibration_images(self.dataset, self.count)
         seen = self._histograms("training", chip, images, by_column=self.scope == "column")

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bnnkit import ops
-from bnnkit.cim import Chip, parse_cell
+from bnnkit.cim import Chip, TableCurve, parse_cell
 from bnnkit.nn import BitSerialConv2d, BitSerialLinear, backend, images_from
 
 from .problems import every_variant
@@ -108,6 +108,20 @@ def test_large_arrays_and_many_of_them(cell: str, rows: int) -> None:
         expected = layer(x)
     for name in every_variant():
         assert torch.equal(layer(x), expected), name
+
+
+@pytest.mark.parametrize("cell", ["ideal", "rram:sigma=0.1"])
+@pytest.mark.parametrize("cell_bit", [1, 2])
+def test_a_non_uniform_converter_is_looked_up(cell_bit: int, cell: str) -> None:
+    layer, x = _layer(9, 70, 40, 3, padding=1, ao_bit=3, w_bit=3)
+    curve = TableCurve((-6.0, -2.0, 1.0, 3.0, 9.0), (-10.0, -4.0, 0.0, 2.0, 5.0, 14.0))
+    layer.program(Chip(cell_bit=cell_bit, cell=parse_cell(cell), curve=curve), "full", 1)
+    with backend("reference"):
+        expected = layer(x)
+    for name in every_variant():
+        assert torch.equal(layer(x), expected), name
+    layer.program(Chip(cell_bit=cell_bit, cell=parse_cell(cell), adc_bit="fp"), "full", 1)
+    assert not torch.equal(layer(x), expected)
 
 
 def test_read_noise_depends_on_the_image_and_on_nothing_else() -> None:

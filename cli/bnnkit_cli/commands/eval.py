@@ -82,7 +82,13 @@ def eval(
         str | None,
         typer.Option(
             metavar="RANGE",
-            help="On a chip: file of `bnnkit calibrate`, or max, percentile:P, mse, sigma:K, full, batch [default: mse].",
+            help="On a chip: file of `bnnkit calibrate`, max, percentile:P, mse, sigma:K, full or batch [default: mse].",
+        ),
+    ] = None,
+    adc_curve: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.json", help="On a chip: a non-uniform converter, thresholds and levels in cell steps."
         ),
     ] = None,
     per: Annotated[
@@ -151,8 +157,8 @@ def eval(
     indices = limited(len(data.test), limit)
     limited_to = limit is not None and limit < len(data.test)
     options = ChipOptions(
-        adc_bit, cell_bit, cell, encode, rows, mapping, channels_per_array, adc_range, per, calibration_images,
-        adc_offset, adc_gain, chips, seed, picture,
+        adc_bit, cell_bit, cell, encode, rows, mapping, channels_per_array, adc_range, adc_curve, per,
+        calibration_images, adc_offset, adc_gain, chips, seed, picture,
     )  # fmt: skip
     if _is_bit_serial(trained) and (options.only_for_chips or adc_bit or rows or mapping):
         if other is not None or logits is not None:

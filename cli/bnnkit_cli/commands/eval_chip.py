@@ -38,6 +38,7 @@ class ChipOptions:
     mapping: str | None = None
     channels_per_array: int | None = None
     adc_range: str | None = None
+    adc_curve: Path | None = None
     per: str | None = None
     calibration_images: int | None = None
     adc_offset: float | None = None
@@ -49,8 +50,11 @@ class ChipOptions:
     @property
     def only_for_chips(self) -> Mapping[str, Any]:
         """Options that mean something for bit-serial networks alone, as far as they were given."""
-        names = ("cell_bit", "cell", "encode", "adc_range", "per", "calibration_images", "adc_offset", "adc_gain")
-        named = {name: getattr(self, name) for name in (*names, "chips", "seed", "picture")}
+        names = (
+            "cell_bit", "cell", "encode", "adc_range", "adc_curve", "per", "calibration_images", "adc_offset",
+            "adc_gain", "chips", "seed", "picture",
+        )  # fmt: skip
+        named = {name: getattr(self, name) for name in names}
         return {name: value for name, value in named.items() if value not in (None, [], ())}
 
     def kinds(self) -> list[tuple[str, Chip]]:
@@ -60,10 +64,17 @@ class ChipOptions:
             UsageError: an impossible option.
         """
         from bnnkit.cim import Chip, parse_cell, parse_chip_adc_bits
+        from bnnkit.cim.chip import read_curve
+
+        if self.adc_curve is not None and (self.adc_bit or self.adc_range):
+            raise UsageError(
+                "--adc-curve: has bits and a range of its own; no others were needed", hint="leave them out"
+            )
 
         common: dict[str, Any] = {"rows": self.rows, "mapping": self.mapping, "encoding": self.encode}
         common |= {"channels_per_array": self.channels_per_array, "seed": self.seed}
         common |= {"adc_offset": self.adc_offset, "adc_gain": self.adc_gain}
+        common |= {"curve": None if self.adc_curve is None else read_curve(self.adc_curve)}
         common = {name: value for name, value in common.items() if value is not None}
         bits = [parse_chip_adc_bits(part.strip()) for part in (self.adc_bit or "6").split(",")]
         cell_bits = [_cell_bits(part.strip()) for part in (self.cell_bit or "1").split(",")]
@@ -171,7 +182,7 @@ class ChipEvaluation:
             "cell": cell,
             "cell_bit": chip.cell_bit,
             "encoding": chip.encoding,
-            "adc_bit": chip.adc_bit,
+            "adc_bit": chip.adc_bit if chip.curve is None else "curve",
             "rows": chip.rows,
             "mapping": chip.mapping,
             **scores[0].as_json(),
@@ -192,7 +203,7 @@ class ChipEvaluation:
             "provenance": self.subject.provenance,
             "dataset": {"name": self.data.name, "fingerprint": self.data.fingerprint, "note": self.data.note},
             "limited": self.limited,
-            "adc_range": ranges,
+            "adc_range": ranges if self.options.adc_curve is None else str(self.options.adc_curve),
             "cells": {cell: asdict(chip.cell) for cell, chip in self.options.kinds()},
             "samples": _sample_digests(self.options.kinds()),
             "software": {**software.score.as_json(), "images_per_second": software.images_per_second},
