@@ -21,17 +21,23 @@ def _parameters(model: nn.Module) -> int:
 
 
 def test_known_models() -> None:
-    assert list(MODELS) == ["mlp", "res18", "res20", "vgg9"]
+    assert list(MODELS) == ["mlp", "res18", "res20", "resnet18", "resnet20", "vgg7", "vgg9"]
     assert {n: MODELS.get(n).dataset for n in MODELS} == {
         "mlp": "mnist",
         "res18": "cifar10",
         "res20": "cifar10",
+        "resnet18": "cifar10",
+        "resnet20": "cifar10",
+        "vgg7": "cifar10",
         "vgg9": "cifar10",
     }
     assert all(MODELS.get(n).description for n in MODELS)
 
 
 def test_published_sizes() -> None:
+    assert _parameters(create_model("vgg7")) == pytest.approx(12.98e6, rel=1e-3)
+    assert _parameters(create_model("resnet20")) == pytest.approx(0.27e6, rel=0.03)
+    assert _parameters(create_model("resnet18")) == pytest.approx(11.17e6, rel=1e-2)
     assert _parameters(create_model("res20")) == pytest.approx(6.76e6, rel=1e-3)
     assert _parameters(create_model("res20", width=1)) == pytest.approx(0.27e6, rel=0.02)
     mlp = create_model("mlp")
@@ -74,7 +80,7 @@ def test_what_stays_in_full_precision(name: str) -> None:
     assert (plain, len(cim)) == expected
 
 
-@pytest.mark.parametrize("name", ["mlp", "vgg9", "res18", "res20"])
+@pytest.mark.parametrize("name", ["mlp", "vgg9", "res18", "res20", "vgg7", "resnet18", "resnet20"])
 @pytest.mark.parametrize("shape", [None, (1, 8, 8), (3, 28, 20)])
 def test_any_image_shape_and_number_of_classes(name: str, shape: tuple[int, int, int] | None) -> None:
     model = create_model(name, width=1, classes=7, in_shape=shape).eval()

@@ -59,7 +59,7 @@ class Sawb(WeightQuantizer):
     Paper: Choi et al., "Accurate and Efficient 2-bit Quantized Neural Networks", SysML 2019.
 
     >>> Sawb(4).integers(torch.linspace(-1, 1, 5))[0].tolist()
-    [-7.0, -5.0, 0.0, 5.0, 7.0]
+    [-3.0, -1.0, 0.0, 1.0, 3.0]
     """
 
     step = 1

@@ -270,7 +270,7 @@ def test_recipes(bnnkit: Command) -> None:
     code, out, _err = bnnkit("recipes")
     assert code == 0 and "iga-res" in out and "0.001 @101" in out
     listed = document(bnnkit("recipes", "--json")[1])["recipes"]
-    assert {recipe["name"] for recipe in listed} == {"iga-res", "iga-vgg9", "iga-mlp", "iga-cosine"}
+    assert {recipe["name"] for recipe in listed} == {"iga-res", "iga-vgg9", "iga-mlp", "iga-cosine", "rram"}
 
 
 def test_runs_live_where_asked(bnnkit: Command, tmp_path: Path) -> None:

@@ -202,7 +202,7 @@ def test_bad_kernels_are_refused(w: Tensor, message: str) -> None:
 @pytest.mark.parametrize(
     ("thresholds", "planes", "thermometer", "message"),
     [
-        ([0.0], 5, False, "planes: 5; needed 1 to 4"),
+        ([0.0], 9, False, "planes: 9; needed 1 to 8"),
         ([0.0], 0, False, "planes: 0"),
         ([0.0, 0.1], 1, False, "thresholds: 2 do not fit 1 planes"),
         ([0.0, 0.1, 0.2], 2, True, "thresholds: 3 do not fit 2 planes"),

@@ -82,7 +82,7 @@ def eval(
         str | None,
         typer.Option(
             metavar="RANGE",
-            help="On a chip: file of `bnnkit calibrate`, max, percentile:P, mse, sigma:K, full or batch [default: mse].",
+            help="On a chip: file of `bnnkit calibrate`, max, percentile:P, mse, sigma:K, full, batch [default: mse].",
         ),
     ] = None,
     adc_curve: Annotated[

@@ -111,7 +111,7 @@ class ChipEvaluation:
         chips = options.chips or 1
         if chips < 1:
             raise UsageError(f"--chips {chips}: at least 1 was needed", hint="leave --chips out")
-        ranges = options.adc_range or "mse"
+        ranges = str(options.adc_curve) if options.adc_curve else options.adc_range or "mse"
         if ranges == "batch":
             output.warn("--adc-range batch: results depend on the batch, as the origin's do; use a calibration instead")
         model = self.subject.model({})
@@ -120,7 +120,7 @@ class ChipEvaluation:
             self.data,
             self.subject.preparation,
             self.indices,
-            ranges=ranges,
+            ranges="full" if options.adc_curve else ranges,
             scope=cast("Any", options.per or "slice"),
             count=options.calibration_images or 128,
             batch=self.batch,
@@ -203,7 +203,7 @@ class ChipEvaluation:
             "provenance": self.subject.provenance,
             "dataset": {"name": self.data.name, "fingerprint": self.data.fingerprint, "note": self.data.note},
             "limited": self.limited,
-            "adc_range": ranges if self.options.adc_curve is None else str(self.options.adc_curve),
+            "adc_range": ranges,
             "cells": {cell: asdict(chip.cell) for cell, chip in self.options.kinds()},
             "samples": _sample_digests(self.options.kinds()),
             "software": {**software.score.as_json(), "images_per_second": software.images_per_second},
