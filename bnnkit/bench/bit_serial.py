@@ -122,7 +122,7 @@ BENCHES.register("bit-serial")(
         shapes=SHAPES,
         opponents=tuple(OPPONENTS),
         rivals=tuple(OPPONENTS),
-        every_variant=True,
+        every_variant=False,
         cases=cases,
         notes=NOTES,
         count=len(CELL_BITS) * len(chips.CELLS),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
+import zlib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -145,7 +146,7 @@ def read_samples(path: str) -> Tensor:
     try:
         content = np.load(file, allow_pickle=False)
         values = np.asarray(content[content.files[0]] if hasattr(content, "files") else content, dtype=np.float64)
-    except (ValueError, OSError, EOFError, IndexError, KeyError, zipfile.BadZipFile) as failure:
+    except (ValueError, OSError, EOFError, IndexError, KeyError, zipfile.BadZipFile, zlib.error) as failure:
         raise MismatchError(
             f"{file}: not a matrix of numbers ({failure})", hint="numpy.save(FILE, matrix)"
         ) from failure

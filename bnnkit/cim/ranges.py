@@ -21,6 +21,12 @@ Scope: TypeAlias = Literal["layer", "slice", "input-bit", "column"]
 """What has a range of its own; each includes those before it, columns all of them."""
 
 
+def check_scope(scope: str) -> None:
+    """Raise `UsageError` for anything that is no `Scope`."""
+    if scope not in get_args(Scope):
+        raise UsageError(f"calibration: per '{scope}'; one of {', '.join(get_args(Scope))} was needed", hint="slice")
+
+
 @dataclass(frozen=True)
 class Histogram:
     """How often each partial sum of a layer occurred.
@@ -123,7 +129,7 @@ class Method:
             spread = self.parameter * ((weights * values**2).sum(1) - mean**2).clamp(min=0).sqrt()
             low, high = mean - spread, mean + spread
         if self.name == "mse":
-            return _least_error(values, weights, low, high, adc_bit, arrays)
+            return _least_error(values, weights, adc_bit, arrays)
         return aligned(low, high, adc_bit, resolution)
 
 
@@ -134,32 +140,42 @@ def _quantiles(values: Tensor, weights: Tensor, tail: float) -> tuple[Tensor, Te
     return values[first], values[last]
 
 
-_STEPS = 32
-_WINDOWS = 9
+_TAILS = (0.0, 1e-4, 1e-3, 1e-2)
+_STEPS = 16
+_WINDOWS = 5
 
 
-def _least_error(
-    values: Tensor, weights: Tensor, low: Tensor, high: Tensor, adc_bit: int, arrays: int
-) -> tuple[Tensor, Tensor]:
-    """Search the range whose error, added up over `arrays` conversions, is smallest: variance plus arrays * bias^2."""
+def _least_error(values: Tensor, weights: Tensor, adc_bit: int, arrays: int) -> tuple[Tensor, Tensor]:
+    """Search the range whose error, added up over `arrays` conversions, is smallest: variance plus arrays * bias^2.
+
+    Tried are spans that leave out some share at both ends, steps that cover them or less, whole multiples of what
+    partial sums differ by among them (others let small sums all err to the same side), and places inside the span.
+    """
     top, resolution = 2**adc_bit - 1, _resolution(values)
-    coarsest = ((high - low) / top).clamp(min=resolution)
-    best, best_low, best_high = torch.full_like(low, float("inf")), low, high
-    for share in torch.linspace(1, 0.05, _STEPS, dtype=torch.float64):
-        # Whole multiples of what partial sums differ by: otherwise small ones would all err to the same side.
-        step = (coarsest * share / resolution).ceil() * resolution
-        spare = (high - low - top * step).clamp(min=0)
-        for position in torch.linspace(0, 1, _WINDOWS, dtype=torch.float64):
-            lower = ((low + spare * position) / step).round() * step
-            code = ((values - lower[:, None]) / step[:, None]).round().clamp(0, top)
-            error = code * step[:, None] + lower[:, None] - values
-            bias = (weights * error).sum(1)
-            total = (weights * error**2).sum(1) - bias**2 + arrays * bias**2
-            better = total < best
-            best = torch.where(better, total, best)
-            best_low = torch.where(better, lower, best_low)
-            best_high = torch.where(better, lower + step * 2**adc_bit, best_high)
+    best = torch.full(weights.shape[:1], float("inf"), dtype=torch.float64)
+    best_low, best_high = torch.zeros_like(best), torch.ones_like(best)
+    for tail in _TAILS:
+        low, high = _quantiles(values, weights, tail)
+        coarsest = ((high - low) / top).clamp(min=resolution)
+        for share in torch.linspace(1, 0.1, _STEPS, dtype=torch.float64):
+            fine = (coarsest * share).clamp(min=resolution)
+            for step in (fine, (fine / resolution).ceil() * resolution):
+                spare = (high - low - top * step).clamp(min=0)
+                for position in torch.linspace(0, 1, _WINDOWS, dtype=torch.float64):
+                    lower = ((low + spare * position) / step).round() * step
+                    total = _error(values, weights, lower, step, top, arrays)
+                    better = total < best
+                    best = torch.where(better, total, best)
+                    best_low = torch.where(better, lower, best_low)
+                    best_high = torch.where(better, lower + step * 2**adc_bit, best_high)
     return best_low, best_high
+
+
+def _error(values: Tensor, weights: Tensor, low: Tensor, step: Tensor, top: int, arrays: int) -> Tensor:
+    code = ((values - low[:, None]) / step[:, None]).round().clamp(0, top)
+    error = code * step[:, None] + low[:, None] - values
+    bias = (weights * error).sum(1)
+    return (weights * error**2).sum(1) - bias**2 + arrays * bias**2
 
 
 def _resolution(values: Tensor) -> float:
@@ -188,10 +204,7 @@ class Ranges:
         metadata: Mapping[str, Any],
     ) -> Ranges:
         """Choose the range of every converter."""
-        if scope not in get_args(Scope):
-            raise UsageError(
-                f"calibration: per '{scope}'; one of {', '.join(get_args(Scope))} was needed", hint="slice"
-            )
+        check_scope(scope)
         bounds = {}
         for name, histogram in histograms.items():
             counts = histogram.pooled(scope)
@@ -230,7 +243,8 @@ class Ranges:
             )
         try:
             bounds = {
-                name: (_bound(layer["low"]), _bound(layer["high"])) for name, layer in document.pop("layers").items()
+                name: _checked(_bound(layer["low"]), _bound(layer["high"]))
+                for name, layer in document.pop("layers").items()
             }
         except (KeyError, TypeError, ValueError, AttributeError) as failure:
             raise MismatchError(f"{file}: damaged ({failure!r})", hint="bnnkit calibrate") from failure
@@ -242,3 +256,9 @@ def _bound(values: list[list[list[float]]]) -> Tensor:
     if bound.dim() != 3 or not bool(bound.isfinite().all()):
         raise ValueError("bounds [input bits, slices, columns] were needed")
     return bound
+
+
+def _checked(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    if low.shape != high.shape or not bool((low < high).all()):
+        raise ValueError("low < high of one shape were needed")
+    return low, high

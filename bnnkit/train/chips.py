@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bnnkit.cim import Chip, Histogram, Method, Ranges
-from bnnkit.cim.ranges import Scope
+from bnnkit.cim.ranges import Scope, check_scope
 from bnnkit.data import Dataset
 from bnnkit.models import Model
 from bnnkit.nn import arrays_of, conversions_per_image, program
@@ -75,6 +75,7 @@ class ChipTrials:
     ) -> None:
         self.model, self.dataset, self.preparation, self.indices = model, dataset, preparation, indices
         self.scope, self.count, self.batch = scope, count, batch
+        check_scope(scope)
         self._fixed = Ranges.load(ranges) if is_file(ranges) else None
         self._method = None if ranges in ("full", "batch") or self._fixed else Method.parse(ranges)
         self._ranges = ranges

@@ -198,7 +198,7 @@ def _trace(model: nn.Module, inputs: Tensor, row: int) -> dict[str, Tensor]:
 
         return hook
 
-    leaves = [(name, layer) for name, layer in model.named_modules() if not list(layer.children())]
+    leaves = [(name, m) for name, m in model.named_modules() if isinstance(m, BitSerial) or not list(m.children())]
     hooks = [layer.register_forward_hook(note(name)) for name, layer in leaves]
     try:
         with repeatable(model):

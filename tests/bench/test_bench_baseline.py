@@ -7,7 +7,11 @@ import torch
 
 from bnnkit import nn
 from bnnkit.bench.baseline import LoopConv2d, clamp_loop, loop_network
+from bnnkit.bench.bit_serial import LOOP_TOLERANCE
 from bnnkit.bench.bitplane import remainder_slices, sum_of_slices
+from bnnkit.bench.masked import MaskedConv2d
+from bnnkit.bench.verify import near
+from bnnkit.cim import Chip, parse_cell
 from bnnkit.models import create_model
 from bnnkit.reference import slice_weights
 
@@ -77,7 +81,56 @@ def test_its_latent_weights_are_clamped() -> None:
     assert float(network.get_parameter("classifier.weight").detach().max()) == 3
 
 
-def test_remainders_are_the_slices() -> None:
+@pytest.mark.parametrize("cell_bit", [1, 2])
+def test_remainders_are_the_slices(cell_bit: int) -> None:
     w = torch.randint(0, 16, (5, 7), dtype=torch.int32)
-    assert torch.equal(remainder_slices(w, 4), slice_weights(w, 4, 1).int())
+    assert torch.equal(remainder_slices(w.float(), 4, cell_bit), slice_weights(w, 4, cell_bit).float())
+
+
+def test_the_sum_of_the_slices_is_the_weight() -> None:
+    w = torch.randint(0, 16, (5, 7), dtype=torch.int32)
     assert torch.equal(sum_of_slices(slice_weights(w, 4, 1)), w)
+
+
+def chip_layer(chip: Chip, channels: int = 40, stride: int = 1) -> tuple[nn.BitSerialConv2d, torch.Tensor]:
+    torch.manual_seed(3)
+    layer = nn.BitSerialConv2d(channels, 8, 3, stride, padding=1, ao_bit=4, w_bit=4).eval().requires_grad_(False)
+    layer.program(chip, "full", 0)
+    return layer, torch.rand(2, channels, 6, 6) * 10
+
+
+def on_chip(layer: nn.BitSerialConv2d, x: torch.Tensor) -> torch.Tensor:
+    with nn.backend("reference"):
+        y: torch.Tensor = layer(x)
+        return y
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("channels", [16, 40])
+def test_of_whole_converter_steps_the_masked_loop_equals_the_reference(channels: int, stride: int) -> None:
+    layer, x = chip_layer(Chip(rows=32), channels, stride)
+    assert torch.equal(MaskedConv2d(layer)(x), on_chip(layer, x))
+
+
+@pytest.mark.parametrize("cell", ["ideal", "rram:sigma=0.05"])
+@pytest.mark.parametrize("cell_bit", [1, 2])
+def test_of_others_it_is_a_rounding_away(cell: str, cell_bit: int) -> None:
+    layer, x = chip_layer(Chip(cell_bit=cell_bit, adc_bit=3, cell=parse_cell(cell)))
+    loop, expected = MaskedConv2d(layer)(x), on_chip(layer, x)
+    assert near(loop, expected, LOOP_TOLERANCE, "all").passed
+
+
+def test_one_wrong_code_is_more_than_the_tolerance(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, x = chip_layer(Chip(), channels=128)
+    loop = MaskedConv2d(layer)
+    right, steps = loop._converted, iter([loop._step[0]])
+
+    def wrong_once(v: torch.Tensor, c: int) -> torch.Tensor:
+        value = right(v, c)
+        value[0, 0, 0, 0] += next(steps, 0.0)  # of the least significant input bit and slice
+        return value
+
+    monkeypatch.setattr(loop, "_converted", wrong_once)
+    found = near(loop(x), on_chip(layer, x), LOOP_TOLERANCE, "all")
+    assert not found.passed
+    assert found.detail.startswith("off by up to 0.00")

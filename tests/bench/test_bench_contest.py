@@ -54,6 +54,15 @@ def test_ratios_are_of_medians_at_equal_threads(outcome: Outcome) -> None:
     assert row(outcome, "torch fp32", threads=2).faster_than == {SINGLE: 40 / 30}
 
 
+def test_times_of_different_amounts_are_compared_per_unit(clock) -> None:  # type: ignore[no-untyped-def]
+    loop = Side("loop", clock.taking(6.0), Work(2, "image"), 1)
+    other = Side("torch fp32", clock.taking(6.0), Work(1000, "MAC"), 1)
+    ours = Side("bnnkit", clock.taking(3.0), Work(8, "image", 900), 1, None, ("xnor",), against=("loop", "torch fp32"))
+    row = measure(Case("case", [loop, other, ours]), BUDGET).rows[2]
+    assert row.faster_than == {"loop": 8, "torch fp32": 2}
+    assert row.of_limit == 900 / 3 / 400
+
+
 def test_work_that_is_no_products_has_no_limit(outcome: Outcome) -> None:
     pack = row(outcome, "bnnkit pack")
     assert (pack.rate, pack.tops, pack.of_limit, pack.of_popcount) == (10, None, None, None)

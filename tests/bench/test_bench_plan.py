@@ -26,6 +26,13 @@ def test_defaults_are_the_published_figures() -> None:
     assert not plan.strict
 
 
+def test_chips_are_measured_with_the_layers_of_vgg7() -> None:
+    layer, network = resolve("bit-serial"), resolve("vgg7")
+    assert (layer.shapes, layer.against, layer.variants) == (((16, 128, 32),), ("loop", "fp32"), (None,))
+    assert (network.shapes, network.against, network.variants) == (((64, 4),), ("software", "fp32"), (None,))
+    assert (512, 512, 3, 3) in resolve("bitplane").shapes
+
+
 def test_one_core_is_measured_with_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "usable_cores", lambda: 1)
     assert resolve("xnor").threads == (1,)
@@ -47,6 +54,9 @@ def test_the_environment_chooses_a_variant(monkeypatch: pytest.MonkeyPatch) -> N
         ("xnor", {"threads": [3]}, "bench xnor: threads 3; 1 to 2 (the cores) was needed", "use --threads 1"),
         ("xnor", {"threads": [0]}, "bench xnor: threads 0; 1 to 2 (the cores) was needed", "use --threads 1"),
         ("xnor", {"against": ["int9"]}, "bench xnor: cannot compare with 'int9'", "did you mean 'int8'?"),
+        ("bit-serail", {}, "unknown bench kernel 'bit-serail'", "did you mean 'bit-serial'?"),
+        ("bit-serial", {"shapes": [[4]]}, "shape 4; BATCH,CHANNELS,SIZE was needed", "use --shape 16,128,32"),
+        ("vgg7", {"against": ["loop"]}, "cannot compare with 'loop'; software, fp32, none", "use --against software"),
         ("train", {"against": ["bf16"]}, "loop, fp32, none was needed", "use --against loop"),
         ("xnor", {"clock": "sun"}, "bench xnor: clock 'sun'; wall or cpu was needed", "use --clock wall"),
         ("xnor", {"clock": "cpu"}, "bench xnor: the clock of the CPU adds up all threads; 1", "add --threads 1"),

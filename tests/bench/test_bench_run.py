@@ -10,7 +10,21 @@ import pytest
 import torch
 
 from bnnkit import ops
-from bnnkit.bench import BENCHES, Report, memory, model, packed, resolve, run, train
+from bnnkit.bench import (
+    BENCHES,
+    Report,
+    bit_serial,
+    bitplane,
+    inference,
+    memory,
+    model,
+    packed,
+    resolve,
+    run,
+    train,
+    vgg7,
+)
+from bnnkit.bench.masked import MaskedConv2d
 from bnnkit.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures("extension")
@@ -19,9 +33,11 @@ TINY = {
     "xnor": (70, 40, 150),
     "adc": (70, 40, 150),
     "bitplane": (8, 4, 3, 3),
+    "bit-serial": (2, 20, 6),
     "conv": (2, 20, 6),
     "model": (2, 1),
     "vgg9": (2, 1),
+    "vgg7": (2, 1),
     "train": (4, 1),
 }
 
@@ -33,7 +49,7 @@ def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "peak_of_inference", lambda side, *sizes: 300 if side == "loop" else 100)
 
 
-NETWORKS = ("model", "vgg9", "train")  # their scalar kernels would take minutes
+NETWORKS = ("model", "vgg9", "vgg7", "train")  # their scalar kernels would take minutes
 
 
 def tiny(kernel: str, against: list[str] | None = None) -> Report:
@@ -76,6 +92,8 @@ def negated(right: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
         ("adc", packed, "adc_product"),
         ("bitplane", ops, "slice_weights"),
         ("bitplane", ops, "merge_slices"),
+        ("bit-serial", ops, "bit_serial_conv2d"),
+        ("vgg7", ops, "bit_serial_conv2d"),
         ("conv", ops, "adc_conv2d"),
         ("model", ops, "adc_conv2d"),
         ("train", ops, "adc_conv2d"),
@@ -87,6 +105,65 @@ def test_a_wrong_kernel_is_invalid(kernel: str, owner: object, name: str, monkey
     assert report.invalid
     assert all(row.seconds is None for row in report.invalid)
     assert any(row.side.startswith("bnnkit") for row in report.invalid)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "owner", "name"),
+    [
+        ("bit-serial", MaskedConv2d, "__call__"),
+        ("bitplane", bitplane, "remainder_slices"),
+        ("bitplane", bitplane, "sum_of_slices"),
+    ],
+)
+def test_a_wrong_loop_is_invalid(kernel: str, owner: object, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owner, name, negated(getattr(owner, name)))
+    report = tiny(kernel)
+    assert report.invalid
+    assert all("loop" in row.side for row in report.invalid)
+    assert all(row.faster_than.keys() <= {"torch fp32"} for row in report.rows if row.case == report.invalid[0].case)
+
+
+def test_cells_that_hold_bits_have_a_limit() -> None:
+    report = tiny("bit-serial", against=["loop"])
+    rows = [row for row in report.rows if row.side == "bnnkit bit-serial"]
+    # Both widths of cells have 4 planes in all; 4 input bits.
+    assert [row.work.products for row in rows] == [2 * 20 * 36 * 20 * 9 * 4 * 4] * 2 + [0, 0]
+    loops = [row for row in report.rows if row.side == bit_serial.LOOP]
+    assert [row.work.amount for row in (loops[0], rows[0])] == [1, 2]
+    assert loops[0].seconds is not None
+    assert rows[0].seconds is not None
+    per_image = loops[0].seconds.median / (rows[0].seconds.median / 2)
+    assert rows[0].faster_than[bit_serial.LOOP] == pytest.approx(per_image)
+    assert rows[0].check is not None
+    assert rows[0].check.compared == "2 of 2 images"
+    document = report.document()
+    assert document["rows"][1]["work"] == {"amount": 2, "unit": "image", "products": rows[0].work.products}
+    assert any("ratios to it are per image" in note for note in document["notes"])
+
+
+def test_a_chip_says_where_its_time_goes() -> None:
+    ideal, noisy = (row for row in tiny("vgg7").rows if row.side == "bnnkit chip")
+    assert list(ideal.stages) == [
+        *(f"features.{i}" for i in range(1, 6)), "hidden", "classifier",
+        "normalization", "pooling", "first layer", "ReLU and other",
+    ]  # fmt: skip
+    assert sum(ideal.stages.values()) == pytest.approx(1)
+    # Layers 1 to 5, then the two linear ones: products of 32 .. 128 channels, 4 bits, 4 planes.
+    convs = [(32, 32, 32), (32, 64, 16), (64, 64, 16), (64, 128, 8), (128, 128, 8)]
+    macs = sum(a * b * 9 * size**2 for a, b, size in convs) + 2048 * 256 + 256 * 10
+    assert (ideal.work.products, noisy.work.products) == (2 * macs * 16, 0)
+    assert set(ideal.faster_than) == {"software", "torch fp32"}
+    assert ideal.of_limit is not None
+    assert noisy.of_limit is None
+
+
+def test_a_plain_network_has_the_same_weights() -> None:
+    network = inference.build("vgg7", 1)
+    images = inference.random_images(2)
+    plain = vgg7.in_float32(network)(images)
+    software = vgg7.in_software(network)(images)
+    assert torch.equal(software, vgg7.logits(network, images))
+    assert torch.corrcoef(torch.stack([plain.flatten(), software.flatten()]))[0, 1] > 0.5
 
 
 def test_a_busy_machine_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import torch
 
 from bnnkit import reference
 from bnnkit.bench.dense import product, signs
-from bnnkit.bench.verify import ProductOracle, equal, spread
+from bnnkit.bench.verify import ProductOracle, equal, near, spread
 
 M, N, K = 40, 30, 50
 
@@ -52,6 +52,17 @@ def test_a_wrong_shape_is_no_match(right: torch.Tensor) -> None:
 def test_not_a_number_is_no_match(right: torch.Tensor) -> None:
     right[3, 3] = float("nan")
     assert not oracle(M * N * K).check(right).passed
+
+
+def test_what_is_rounded_may_be_off_by_a_share_of_the_largest_value(right: torch.Tensor) -> None:
+    off = right.clone()
+    off[3, 3] += 0.01 * right.abs().max()
+    assert near(off, right, 0.011, "all").compared == "all, within 0.011 of the largest value"
+    assert near(off, right, 0.011, "all").passed
+    assert near(off, right, 0.009, "all").detail == "off by up to 0.01 of the largest value"
+    off[0, 0] = float("nan")
+    assert not near(off, right, 0.011, "all").passed
+    assert not near(right[:1], right, 1.0, "all").passed
 
 
 def test_samples_hold_both_ends() -> None:

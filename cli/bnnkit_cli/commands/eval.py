@@ -160,7 +160,9 @@ def eval(
         adc_bit, cell_bit, cell, encode, rows, mapping, channels_per_array, adc_range, adc_curve, per,
         calibration_images, adc_offset, adc_gain, chips, seed, picture,
     )  # fmt: skip
-    if _is_bit_serial(trained) and (options.only_for_chips or adc_bit or rows or mapping):
+    common = (adc_bit, rows, mapping, channels_per_array)
+    wanted = bool(options.only_for_chips) or any(value is not None for value in common)
+    if _is_bit_serial(trained) and wanted:
         if other is not None or logits is not None:
             raise UsageError("eval: --compare and --logits have no place on a chip", hint="leave them out")
         chip = ChipEvaluation(trained, data, indices, options, batch, backend, limited_to)

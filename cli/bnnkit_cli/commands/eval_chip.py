@@ -105,13 +105,18 @@ class ChipEvaluation:
     def run(self, *, json: bool, min_acc: float | None, check_invariance: bool) -> None:
         """Evaluate, print and check."""
         from bnnkit.nn import backend
+        from bnnkit.train.calibration import IMAGES as CALIBRATION_IMAGES
         from bnnkit.train.chips import ChipTrials
 
         options, kinds = self.options, self.options.kinds()
-        chips = options.chips or 1
+        chips = 1 if options.chips is None else options.chips
         if chips < 1:
             raise UsageError(f"--chips {chips}: at least 1 was needed", hint="leave --chips out")
         ranges = str(options.adc_curve) if options.adc_curve else options.adc_range or "mse"
+        if ranges == "batch" and check_invariance:
+            raise UsageError(
+                "--check-invariance: with --adc-range batch results depend on the batch", hint="--adc-range mse"
+            )
         if ranges == "batch":
             output.warn("--adc-range batch: results depend on the batch, as the origin's do; use a calibration instead")
         model = self.subject.model({})
@@ -122,7 +127,7 @@ class ChipEvaluation:
             self.indices,
             ranges="full" if options.adc_curve else ranges,
             scope=cast("Any", options.per or "slice"),
-            count=options.calibration_images or 128,
+            count=CALIBRATION_IMAGES if options.calibration_images is None else options.calibration_images,
             batch=self.batch,
         )
         with backend(cast("Any", "auto" if self.backend == "packed" else self.backend)):
@@ -160,10 +165,6 @@ class ChipEvaluation:
         from bnnkit.nn import program
         from bnnkit.train.invariance import check_invariance
 
-        if self.options.adc_range == "batch":
-            raise UsageError(
-                "--check-invariance: with --adc-range batch results depend on the batch", hint="--adc-range mse"
-            )
         program(trials.model, chip, trials.ranges_for(chip))
         return check_invariance(
             trials.model,
