@@ -9,7 +9,7 @@ namespace {
 
 class AnalogEngine {
 public:
-    static constexpr int64_t kRows = 64, kColumns = kPanelOutputs;
+    static constexpr int64_t kRows = 64, kColumns = kLaneOutputs;
 
     explicit AnalogEngine(const Prepared& prepared) : p_(prepared), method_(method_of(prepared)) {}
 
@@ -50,9 +50,9 @@ private:
         double* totals;   // [kRows][32]
         int32_t* active;  // [x_planes][kRows][arrays]
     };
-    int64_t table_shorts() const { return p_.array_rows / 4 * 16 * kPanelOutputs; }
-    int64_t sum_words() const { return kRows * p_.args.conv.x_planes * kPanelOutputs; }
-    int64_t total_words() const { return kRows * kPanelOutputs; }
+    int64_t table_shorts() const { return p_.array_rows / 4 * 16 * kLaneOutputs; }
+    int64_t sum_words() const { return kRows * p_.args.conv.x_planes * kLaneOutputs; }
+    int64_t total_words() const { return kRows * kLaneOutputs; }
     int64_t active_words() const { return p_.args.conv.x_planes * kRows * p_.args.conv.layout.arrays(); }
     Room room(unsigned char* scratch) const {
         int16_t* table = reinterpret_cast<int16_t*>(scratch);
@@ -66,9 +66,9 @@ private:
         const Room at = room(scratch);
         const int planes = p_.args.conv.x_planes;
         const int64_t arrays = p_.args.conv.layout.arrays(), words = p_.args.conv.layout.row_words();
-        const int64_t array_words = p_.args.conv.layout.array_words(), column = panel * kPanelOutputs;
+        const int64_t array_words = p_.args.conv.layout.array_words(), column = panel * kLaneOutputs;
         for (int r = 0; r < rows.count; ++r)
-            memcpy(at.totals + r * kPanelOutputs, p_.base + column, kPanelOutputs * sizeof(double));
+            memcpy(at.totals + r * kLaneOutputs, p_.base + column, kLaneOutputs * sizeof(double));
         for (int c = 0; c < p_.args.slices; ++c) {
             memset(at.sums, 0, static_cast<size_t>(sum_words()) * sizeof(int32_t));
             for (int64_t s = 0; s < arrays; ++s) {
@@ -77,28 +77,28 @@ private:
                     for (int z = 0; z < planes; ++z) {
                         const uint64_t* bits = rows.words + (z * kRows + r) * words + s * array_words;
                         const Shorts v = partial_sums(at.table, bits, array_words);
-                        add_codes<kMethod>(v, rows, at, r, z, c, s, column, at.sums + (r * planes + z) * kPanelOutputs);
+                        add_codes<kMethod>(v, rows, at, r, z, c, s, column, at.sums + (r * planes + z) * kLaneOutputs);
                     }
             }
             for (int r = 0; r < rows.count; ++r) {
-                alignas(64) int32_t all_bits[kPanelOutputs] = {};
-                double* total = at.totals + r * kPanelOutputs;
+                alignas(64) int32_t all_bits[kLaneOutputs] = {};
+                double* total = at.totals + r * kLaneOutputs;
                 for (int z = 0; z < planes; ++z)
-                    add_sums(p_, at.sums + (r * planes + z) * kPanelOutputs, z, c, column, all_bits, total);
+                    add_sums(p_, at.sums + (r * planes + z) * kLaneOutputs, z, c, column, all_bits, total);
                 if (p_.args.converter_bits == 1) add_scaled(p_, all_bits, c, column, total);
             }
         }
         for (int r = 0; r < rows.count; ++r)
-            finish_columns(p_, at.totals + r * kPanelOutputs, column, out + r * kColumns);
+            finish_columns(p_, at.totals + r * kLaneOutputs, column, out + r * kColumns);
     }
 
     void fill_table(const int16_t* cells, int16_t* table) const {
-        for (int64_t row = 0; row < p_.array_rows; row += 4, table += 16 * kPanelOutputs) {
+        for (int64_t row = 0; row < p_.array_rows; row += 4, table += 16 * kLaneOutputs) {
             Shorts sums[16];
             sums[0] = Shorts{};
 #pragma GCC unroll 4
             for (int bit = 0; bit < 4; ++bit) {
-                const Shorts cell = shorts_at(cells + (row + bit) * kPanelOutputs);
+                const Shorts cell = shorts_at(cells + (row + bit) * kLaneOutputs);
 #pragma GCC unroll 8
                 for (int below = 0; below < 1 << bit; ++below) sums[(1 << bit) + below] = sums[below] + cell;
             }
@@ -107,15 +107,15 @@ private:
     }
 
     static Shorts partial_sums(const int16_t* table, const uint64_t* bits, int64_t words) {
-        constexpr int64_t kFour = 16 * kPanelOutputs;
+        constexpr int64_t kFour = 16 * kLaneOutputs;
         Shorts even{}, odd{};
         for (int64_t i = 0; i < words; ++i, table += 16 * kFour) {
             uint64_t left = bits[i];
             if (left == 0) continue;  // high bits of activations seldom are set
 #pragma GCC unroll 8
             for (int group = 0; group < 16; group += 2, left >>= 8) {
-                even += shorts_at(table + group * kFour + (left & 15) * kPanelOutputs);
-                odd += shorts_at(table + (group + 1) * kFour + (left >> 4 & 15) * kPanelOutputs);
+                even += shorts_at(table + group * kFour + (left & 15) * kLaneOutputs);
+                odd += shorts_at(table + (group + 1) * kFour + (left >> 4 & 15) * kLaneOutputs);
             }
         }
         return even + odd;
@@ -124,14 +124,14 @@ private:
     template <Method kMethod>
     void add_codes(const Shorts& v, const RowBlock& rows, const Room& at, int r, int z, int c, int64_t s,
                    int64_t column, int32_t* sums) const {
-        alignas(64) int16_t values[kPanelOutputs];
+        alignas(64) int16_t values[kLaneOutputs];
         memcpy(values, &v, sizeof values);
         if (!p_.args.noise.amplitude) {
             add_converted<kMethod>(values, z, c, column, sums);
             return;
         }
         const int64_t arrays = p_.args.conv.layout.arrays(), pixels = p_.args.conv.geometry.out_pixels();
-        alignas(64) int32_t noisy[kPanelOutputs];
+        alignas(64) int32_t noisy[kLaneOutputs];
         const int32_t amplitude = p_.args.noise.amplitude[at.active[(z * kRows + r) * arrays + s]];
         const uint32_t key = noise_key(p_.args.noise, (rows.first_pixel + r) / pixels, (rows.first_pixel + r) % pixels,
                                        (z * arrays + s) * p_.args.slices + c);
@@ -146,14 +146,14 @@ private:
             return;
         }
         if constexpr (kMethod == Method::none) {
-            for (int j = 0; j < kPanelOutputs; ++j) sums[j] += v[j];
+            for (int j = 0; j < kLaneOutputs; ++j) sums[j] += v[j];
             return;
         }
         const int64_t pair = p_.args.pair(z, c);
         const Shorts codes = kMethod == Method::affine ? affine_codes(p_, v, pair, column) : table_codes(p_, v, pair);
-        alignas(64) int16_t values[kPanelOutputs];
+        alignas(64) int16_t values[kLaneOutputs];
         memcpy(values, &codes, sizeof values);
-        for (int j = 0; j < kPanelOutputs; ++j) sums[j] += values[j];
+        for (int j = 0; j < kLaneOutputs; ++j) sums[j] += values[j];
     }
 
     const Prepared& p_;

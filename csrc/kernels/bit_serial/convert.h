@@ -31,8 +31,8 @@ template <class Sum>
 inline Shorts affine_codes(const Prepared& p, const Sum* v, int64_t pair, int64_t column) {
     const float *gain = p.gain + pair * p.columns() + column, *shift = p.shift + pair * p.columns() + column;
     const float top = p.args.top;
-    alignas(64) int16_t codes[kPanelOutputs];
-    for (int j = 0; j < kPanelOutputs; ++j) {
+    alignas(64) int16_t codes[kLaneOutputs];
+    for (int j = 0; j < kLaneOutputs; ++j) {
         const float code = __builtin_rintf(static_cast<float>(v[j]) * gain[j] + shift[j]);
         const float low = code > 0.0f ? code : 0.0f;
         codes[j] = static_cast<int16_t>(low < top ? low : top);
@@ -45,7 +45,7 @@ inline Shorts table_codes(const Prepared& p, const Sum* v, int64_t pair) {
     const int64_t low = p.args.low, high = p.args.high;
     const uint8_t* codes = p.args.codes + pair * (high - low + 1) - low;
     Shorts found;
-    for (int j = 0; j < kPanelOutputs; ++j) found[j] = codes[v[j] < low ? low : v[j] > high ? high : v[j]];
+    for (int j = 0; j < kLaneOutputs; ++j) found[j] = codes[v[j] < low ? low : v[j] > high ? high : v[j]];
     return found;
 }
 
@@ -55,7 +55,7 @@ inline void observe(const Prepared& p, const Sum* v, int64_t z, int64_t c, int64
     const int64_t pair = z * p.args.slices + c;
     const int64_t left = p.args.conv.geometry.out_channels - column;
     const int64_t low = p.args.low, high = p.args.high, columns = p.args.histogram_columns;
-    for (int64_t j = 0; j < kPanelOutputs && j < left; ++j) {
+    for (int64_t j = 0; j < kLaneOutputs && j < left; ++j) {
         const int64_t at = v[j] < low ? low : v[j] > high ? high : v[j];
         ++p.args.histogram[(pair * columns + (columns == 1 ? 0 : column + j)) * (high - low + 1) + at - low];
     }
@@ -64,14 +64,14 @@ inline void observe(const Prepared& p, const Sum* v, int64_t z, int64_t c, int64
 inline __attribute__((always_inline)) void add_scaled(const Prepared& p, const int32_t* sums, int64_t pair,
                                                       int64_t column, double* total) {
     const double* factor = p.factor + pair * p.columns() + column;
-    for (int j = 0; j < kPanelOutputs; ++j) total[j] = total[j] + factor[j] * static_cast<double>(sums[j]);
+    for (int j = 0; j < kLaneOutputs; ++j) total[j] = total[j] + factor[j] * static_cast<double>(sums[j]);
 }
 
 // A sum of codes of input bit z and slice c: into the sum over all bits where they share converters, else into the total.
 inline __attribute__((always_inline)) void add_sums(const Prepared& p, const int32_t* sums, int64_t z, int64_t c,
                                                     int64_t column, int32_t* all_bits, double* total) {
     if (p.args.converter_bits == 1)
-        for (int j = 0; j < kPanelOutputs; ++j) all_bits[j] += sums[j] << z;
+        for (int j = 0; j < kLaneOutputs; ++j) all_bits[j] += sums[j] << z;
     else
         add_scaled(p, sums, p.args.pair(z, c), column, total);
 }
@@ -79,8 +79,8 @@ inline __attribute__((always_inline)) void add_sums(const Prepared& p, const int
 // Outputs, as the bits of floats.
 inline __attribute__((always_inline)) void finish_columns(const Prepared& p, const double* total, int64_t column,
                                                           int32_t* out) {
-    float y[kPanelOutputs];
-    for (int j = 0; j < kPanelOutputs; ++j) y[j] = static_cast<float>(total[j] * p.args.scale + p.bias[column + j]);
+    float y[kLaneOutputs];
+    for (int j = 0; j < kLaneOutputs; ++j) y[j] = static_cast<float>(total[j] * p.args.scale + p.bias[column + j]);
     memcpy(out, y, sizeof y);
 }
 
@@ -100,7 +100,7 @@ struct BitWriter {
 
     void operator()(const int32_t* tile, int64_t pixel, int64_t pixels, int64_t first_output, int64_t outputs) const {
         if (args.histogram) return;
-        write_nchw<kPanelOutputs>(args.conv.geometry, tile, pixel, pixels, first_output, outputs, output, Unchanged{});
+        write_nchw<kLaneOutputs>(args.conv.geometry, tile, pixel, pixels, first_output, outputs, output, Unchanged{});
     }
 };
 

@@ -8,7 +8,7 @@ namespace {
 
 class CountingEngine {
 public:
-    static constexpr int64_t kRows = 64, kColumns = kPanelOutputs;
+    static constexpr int64_t kRows = 64, kColumns = kLaneOutputs;
 
     explicit CountingEngine(const Prepared& prepared) : p_(prepared), method_(method_of(prepared)) {}
 
@@ -89,13 +89,13 @@ private:
     template <Method kMethod, int NP>
     void pixels(const unsigned char* scratch, int64_t r, int64_t panel, int32_t* out) const {
         const int planes = p_.args.conv.x_planes;
-        const int64_t column = panel * kPanelOutputs, arrays = p_.args.conv.layout.arrays();
-        alignas(64) double total[NP][kPanelOutputs];
+        const int64_t column = panel * kLaneOutputs, arrays = p_.args.conv.layout.arrays();
+        alignas(64) double total[NP][kLaneOutputs];
         for (int i = 0; i < NP; ++i) memcpy(total[i], p_.base + column, sizeof total[i]);
         const uint32_t* bits = reinterpret_cast<const uint32_t*>(scratch);
         const auto* active = reinterpret_cast<const int32_t*>(bits + padded_planes() * kRows * p_.steps);
         for (int c = 0; c < p_.args.slices; ++c) {
-            alignas(64) int32_t all_bits[NP][kPanelOutputs] = {};
+            alignas(64) int32_t all_bits[NP][kLaneOutputs] = {};
             for (int z = 0; z < planes; z += kInputs) {
                 const Inputs inputs{bits + group_at(r, z) + r % kPixels * kInputs, active + (z * kRows + r) * arrays,
                                     arrays};
@@ -113,12 +113,12 @@ private:
     }
 
     template <Method kMethod, int NP, int NI>
-    void input_bits(const Inputs& inputs, int z, int c, int64_t column, int32_t (&all_bits)[NP][kPanelOutputs],
-                    double (&total)[NP][kPanelOutputs]) const {
+    void input_bits(const Inputs& inputs, int z, int c, int64_t column, int32_t (&all_bits)[NP][kLaneOutputs],
+                    double (&total)[NP][kLaneOutputs]) const {
         // Sums of codes fit 16 bits for so many arrays; a partial sum without a converter only alone.
         constexpr int64_t kArrays = kMethod == Method::none ? 1 : 256;
         const int64_t arrays = p_.args.conv.layout.arrays();
-        alignas(64) int32_t wide[NP][NI][kPanelOutputs];
+        alignas(64) int32_t wide[NP][NI][kLaneOutputs];
         for (int64_t first = 0; first < arrays; first += kArrays) {
             Shorts sums[NP][NI];
             slice<kMethod, NP, NI>(inputs, z, c, column, first, first + kArrays < arrays ? first + kArrays : arrays,
@@ -132,9 +132,9 @@ private:
 
     template <Method kMethod>
     void widen(const Shorts& sums, bool first, int32_t* wide) const {
-        alignas(64) int16_t values[kPanelOutputs];
+        alignas(64) int16_t values[kLaneOutputs];
         memcpy(values, &sums, sizeof values);
-        for (int j = 0; j < kPanelOutputs; ++j) {
+        for (int j = 0; j < kLaneOutputs; ++j) {
             const int32_t value = kMethod == Method::none ? values[j] : static_cast<uint16_t>(values[j]);
             wide[j] = first ? value : wide[j] + value;
         }
@@ -190,14 +190,14 @@ private:
     template <int NP, int NI>
     void count(const Inputs& inputs, int plane, int64_t column, int64_t first, int64_t steps,
                Shorts (&counts)[NP][NI]) const {
-        const int16_t* weights = p_.plane(column / kPanelOutputs, plane) + first * kPanelOutputs;
+        const int16_t* weights = p_.plane(column / kLaneOutputs, plane) + first * kLaneOutputs;
         const uint32_t* bits = inputs.bits + first * kTogether;
 #pragma GCC unroll 8
         for (int i = 0; i < NP; ++i)
 #pragma GCC unroll 8
             for (int k = 0; k < NI; ++k) counts[i][k] = Shorts{};
         for (int64_t step = 0; step < steps; ++step, bits += kTogether) {
-            const Shorts w = shorts_at(weights + step * kPanelOutputs);
+            const Shorts w = shorts_at(weights + step * kLaneOutputs);
 #pragma GCC unroll 8
             for (int i = 0; i < NP; ++i)
 #pragma GCC unroll 8
@@ -221,7 +221,7 @@ private:
         if constexpr (kMethod == Method::lookup_clamped) return look_up(table, at_most(v, kLookupCounts - 1));
         if constexpr (kMethod == Method::lookup_128)
             return select_equal(v, kLookupCounts, everywhere(p_.codes_of_128[pair]), look_up(table, v));
-        alignas(64) int16_t values[kPanelOutputs];
+        alignas(64) int16_t values[kLaneOutputs];
         memcpy(values, &v, sizeof values);
         if constexpr (kMethod == Method::observe) {
             observe(p_, values, z, c, column);

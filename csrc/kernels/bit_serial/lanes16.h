@@ -1,4 +1,5 @@
-// Vectors of 16-bit lanes, one per output channel. Included inside an instruction-set region.
+// Vectors of kLaneOutputs lanes of 16 bits, an output channel in each. Included inside an instruction-set region, after
+// that number.
 #pragma once
 
 #include <cstring>
@@ -6,9 +7,9 @@
 namespace bnnkit {
 namespace {
 
-typedef int16_t Shorts __attribute__((vector_size(64)));
-typedef uint16_t UnsignedShorts __attribute__((vector_size(64)));
-typedef uint32_t Words16 __attribute__((vector_size(64)));
+typedef int16_t Shorts __attribute__((vector_size(2 * kLaneOutputs)));
+typedef uint16_t UnsignedShorts __attribute__((vector_size(2 * kLaneOutputs)));
+typedef uint32_t TwiceRows __attribute__((vector_size(2 * kLaneOutputs)));
 
 inline Shorts shorts_at(const int16_t* p) {
     Shorts v;

@@ -1,6 +1,12 @@
 // 32 lanes of 16 bits. Included inside an AVX-512 region.
 #pragma once
 
+namespace bnnkit {
+namespace {
+constexpr int kLaneOutputs = 32;
+}  // namespace
+}  // namespace bnnkit
+
 #include "lanes16.h"
 
 namespace bnnkit {

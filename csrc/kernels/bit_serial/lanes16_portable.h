@@ -1,5 +1,11 @@
-// 32 lanes of 16 bits in plain vectors, for every instruction set without a population count of its own.
+// 8 lanes of 16 bits in plain vectors, for every instruction set without a population count of its own.
 #pragma once
+
+namespace bnnkit {
+namespace {
+constexpr int kLaneOutputs = 8;
+}  // namespace
+}  // namespace bnnkit
 
 #include "lanes16_table.h"
 

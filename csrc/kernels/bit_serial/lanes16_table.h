@@ -7,7 +7,7 @@ namespace bnnkit {
 namespace {
 
 // Which of 16 rows of one patch meet a set bit of every column: the rows come twice in a word, which vectors broadcast.
-inline Shorts meeting(Shorts columns, const uint32_t* twice) { return columns & (Shorts)(Words16{} + *twice); }
+inline Shorts meeting(Shorts columns, const uint32_t* twice) { return columns & (Shorts)(TwiceRows{} + *twice); }
 
 struct Table {
     const uint8_t* codes;  // of counts 0..127
@@ -17,7 +17,7 @@ inline Table table_at(const uint8_t* codes) { return {codes}; }
 
 inline Shorts look_up(const Table& table, Shorts counts) {
     Shorts codes;
-    for (int lane = 0; lane < 32; ++lane) codes[lane] = table.codes[counts[lane] & 127];
+    for (int lane = 0; lane < kLaneOutputs; ++lane) codes[lane] = table.codes[counts[lane] & 127];
     return codes;
 }
 

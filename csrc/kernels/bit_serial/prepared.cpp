@@ -19,9 +19,10 @@ std::vector<T> spread(const T* values, int64_t rows, int64_t converters, int64_t
 
 }  // namespace
 
-Prepared::Prepared(const BitSerialArgs& args)
+Prepared::Prepared(const BitSerialArgs& args, int64_t panel_outputs)
     : args(args),
-      panels(ceil_div(args.conv.geometry.out_channels, kPanelOutputs)),
+      panel_outputs(panel_outputs),
+      panels(ceil_div(args.conv.geometry.out_channels, panel_outputs)),
       planes(0),
       pairs(args.pairs()),
       steps(args.conv.layout.row_words() * (kWordBits / kStepRows)),
@@ -69,35 +70,35 @@ Prepared::Prepared(const BitSerialArgs& args)
 
 void Prepared::set_planes() {
     const int64_t outputs = args.conv.geometry.out_channels, words = args.conv.layout.row_words();
-    const size_t bytes = static_cast<size_t>(panels * planes * steps * kPanelOutputs) * sizeof(int16_t);
+    const size_t bytes = static_cast<size_t>(panels * planes * steps * panel_outputs) * sizeof(int16_t);
     weight_storage_.reset(static_cast<unsigned char*>(std::aligned_alloc(64, bytes + (64 - bytes % 64) % 64)));
     auto* to = reinterpret_cast<uint16_t*>(weight_storage_.get());
     weights = reinterpret_cast<int16_t*>(to);
     for (int64_t panel = 0; panel < panels; ++panel)
-        for (int64_t p = 0; p < planes; ++p, to += steps * kPanelOutputs)
-            for (int64_t lane = 0; lane < kPanelOutputs; ++lane) {
-                const int64_t o = panel * kPanelOutputs + lane;
+        for (int64_t p = 0; p < planes; ++p, to += steps * panel_outputs)
+            for (int64_t lane = 0; lane < panel_outputs; ++lane) {
+                const int64_t o = panel * panel_outputs + lane;
                 const uint64_t* row = args.planes + (p * outputs + o) * words;
                 for (int64_t step = 0; step < steps; ++step)
-                    to[step * kPanelOutputs + lane] =
+                    to[step * panel_outputs + lane] =
                         o < outputs ? static_cast<uint16_t>(row[step / 4] >> (step % 4 * kStepRows)) : uint16_t{0};
             }
 }
 
 void Prepared::set_cells() {
     const int64_t outputs = args.conv.geometry.out_channels, rows = args.conv.layout.row_words() * kWordBits;
-    const size_t bytes = static_cast<size_t>(panels * args.slices * rows * kPanelOutputs) * sizeof(int16_t);
+    const size_t bytes = static_cast<size_t>(panels * args.slices * rows * panel_outputs) * sizeof(int16_t);
     weight_storage_.reset(static_cast<unsigned char*>(std::aligned_alloc(64, bytes + (64 - bytes % 64) % 64)));
     auto* to = reinterpret_cast<int16_t*>(weight_storage_.get());
     weights = to;
     for (int64_t panel = 0; panel < panels; ++panel)
-        for (int64_t c = 0; c < args.slices; ++c, to += rows * kPanelOutputs)
+        for (int64_t c = 0; c < args.slices; ++c, to += rows * panel_outputs)
             for (int64_t first = 0; first < rows; first += 32)  // a cache line of each column at a time
-                for (int64_t lane = 0; lane < kPanelOutputs; ++lane) {
-                    const int64_t o = panel * kPanelOutputs + lane;
+                for (int64_t lane = 0; lane < panel_outputs; ++lane) {
+                    const int64_t o = panel * panel_outputs + lane;
                     const int16_t* row = args.cells + (c * outputs + o) * rows;
                     for (int64_t r = first; r < first + 32; ++r)
-                        to[r * kPanelOutputs + lane] = o < outputs ? row[r] : int16_t{0};
+                        to[r * panel_outputs + lane] = o < outputs ? row[r] : int16_t{0};
                 }
 }
 

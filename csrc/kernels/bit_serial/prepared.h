@@ -1,4 +1,4 @@
-// Everything of a call that the vector loops read, laid out for them: 32 output channels beside each other, and padded.
+// Everything of a call that the vector loops read, laid out for them: the output channels of a panel beside each other, and padded.
 #pragma once
 
 #include <memory>
@@ -8,29 +8,30 @@
 
 namespace bnnkit {
 
-constexpr int64_t kPanelOutputs = 32;  // one vector of 16-bit lanes
-constexpr int64_t kStepRows = 16;      // rows that one lane of a plane's vector holds
+constexpr int64_t kStepRows = 16;  // rows that one lane of a plane's vector holds
 constexpr int64_t kLookupCounts = 128;
 
 struct Prepared {
-    explicit Prepared(const BitSerialArgs& args);
+    // A panel is one vector of 16-bit lanes, an output channel in each.
+    Prepared(const BitSerialArgs& args, int64_t panel_outputs);
 
-    int64_t columns() const { return panels * kPanelOutputs; }
+    int64_t columns() const { return panels * panel_outputs; }
     const int16_t* plane(int64_t panel, int64_t p) const {
-        return weights + (panel * planes + p) * steps * kPanelOutputs;
+        return weights + (panel * planes + p) * steps * panel_outputs;
     }
     const int16_t* cells(int64_t panel, int64_t slice, int64_t array) const {
         return weights +
-               ((panel * args.slices + slice) * args.conv.layout.arrays() + array) * array_rows * kPanelOutputs;
+               ((panel * args.slices + slice) * args.conv.layout.arrays() + array) * array_rows * panel_outputs;
     }
 
     const BitSerialArgs& args;
+    const int64_t panel_outputs;
     int64_t panels, planes, pairs, steps, array_rows;  // steps: groups of 16 rows, of all arrays
     int first_plane[kMaxSlices + 1];
     bool needs_active;  // whether the number of active rows of every array is asked for
 
     const int16_t* weights =
-        nullptr;  // planes: [panel][plane][step][32], 16 rows each; cells: [panel][slice][array][row][32]
+        nullptr;  // planes: [panel][plane][step][lane], 16 rows each; cells: [panel][slice][array][row][lane]
     const float *gain = nullptr, *shift = nullptr;  // [pairs][columns]
     const double* factor = nullptr;                 // [pairs][columns]
     const double *base = nullptr, *bias = nullptr;  // [columns]

@@ -19,7 +19,7 @@ inline uint32_t noise_key(const ReadNoise& noise, int64_t image, int64_t pixel, 
 
 inline void add_noise(const ReadNoise& noise, uint32_t key, int32_t amplitude, int64_t column, const int16_t* v,
                       int32_t* noisy) {
-    for (int j = 0; j < kPanelOutputs; ++j) {
+    for (int j = 0; j < kLaneOutputs; ++j) {
         uint32_t h = key + static_cast<uint32_t>(column + j) * 0x9e3779b9u;
         h = (h ^ (h >> 16)) * 0x85ebca6bu;
         h = (h ^ (h >> 13)) * 0xc2b2ae35u;

@@ -4,7 +4,7 @@ namespace bnnkit {
 namespace {
 
 inline void run_bit_serial(const BitSerialArgs& args) {
-    const Prepared prepared(args);
+    const Prepared prepared(args, kLaneOutputs);
     const BorderClasses borders(args.conv.geometry, args.conv.layout);
     if (args.planes)
         for_each_tile(args.conv, borders, CountingEngine(prepared), BitWriter{args});
