@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from bnnkit.cim import Adc, Array
 from bnnkit.errors import UsageError
 from bnnkit.nn import Backend, CimConv2d, CimLinear, backend, clamp_latent, current_backend, set_adc
+from bnnkit.nn.evaluation import MaxPool
 
 LOW = [1, 1.5, 2, 3, 4]
 widths = st.sampled_from(LOW)
@@ -188,3 +189,10 @@ def test_a_network_evaluated_first_can_be_trained_afterwards():
         layer(torch.randn(2, 5, 4, 4))
     layer(torch.randn(2, 5, 4, 4)).sum().backward()
     assert layer.weight.grad is not None
+
+
+@pytest.mark.parametrize("size", [(4, 6), (5, 7), (2, 3), (2, 2)])
+def test_pooling_in_evaluation_is_pooling(size):
+    pool, x = MaxPool(), torch.randn(2, 3, *size)
+    assert torch.equal(pool.eval()(x), torch.nn.functional.max_pool2d(x, 2))
+    assert torch.equal(pool.train()(x), torch.nn.functional.max_pool2d(x, 2))

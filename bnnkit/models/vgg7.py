@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bnnkit.models.base import BIT_SERIAL, MODELS, Model, ModelEntry, Settings
+from bnnkit.nn.evaluation import MaxPool
 
 HIDDEN_PER_WIDTH = 256
 
@@ -20,7 +21,7 @@ class ConvStage(nn.Module):
         super().__init__()
         self.conv = conv
         self.norm = nn.BatchNorm2d(channels)
-        self.pool = nn.MaxPool2d(2) if pool else nn.Identity()
+        self.pool = MaxPool() if pool else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.pool(nn.functional.relu(self.norm(self.conv(x)), inplace=True))

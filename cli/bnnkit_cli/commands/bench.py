@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 def bench(
     kernel: Annotated[
         str,
-        typer.Option("--kernel", metavar="NAME", help="What to measure: xnor, adc, bitplane, bit-serial, conv, model, vgg9, vgg7 or train."),
+        typer.Option(
+            "--kernel",
+            metavar="NAME",
+            help="What to measure: xnor, adc, bitplane, bit-serial, conv, model, vgg9, vgg7 or train.",
+        ),
     ] = "xnor",
     shape: Annotated[
         list[str] | None,
