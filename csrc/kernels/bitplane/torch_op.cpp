@@ -1,3 +1,5 @@
+#include <cstring>
+
 #include "../../python/tensor_args.h"
 #include "bitplane.h"
 
@@ -5,6 +7,20 @@ namespace bnnkit::binding {
 namespace {
 
 constexpr int64_t kMaxBits = 16, kMaxCellBit = 8;
+
+// All bits that are set in any of the bytes; eight at a time, or this check would take longer than the work.
+uint32_t bits_of_any(const uint8_t* bytes, int64_t count) {
+    uint64_t used = 0;
+    int64_t i = 0;
+    for (; i + 8 <= count; i += 8) {
+        uint64_t eight;
+        std::memcpy(&eight, bytes + i, sizeof eight);
+        used |= eight;
+    }
+    for (; i < count; ++i) used |= bytes[i];
+    for (int shift = 32; shift >= 8; shift /= 2) used |= used >> shift;
+    return static_cast<uint32_t>(used & 255);
+}
 
 void check_cell(int64_t cell_bit) {
     STD_TORCH_CHECK(cell_bit >= 1 && cell_bit <= kMaxCellBit, "cell_bit: ", cell_bit, "; needed 1 to ", kMaxCellBit);
@@ -46,10 +62,8 @@ Tensor merge_slices(Tensor slices, int64_t cell_bit) {
     args.weights = static_cast<int32_t*>(out.mutable_data_ptr());
     args.slices = const_cast<uint8_t*>(data_of<uint8_t>(slices));
     args.count = out.numel();
-    uint32_t used = 0;
-    for (int64_t i = 0; i < slices.numel(); ++i) used |= args.slices[i];
-    STD_TORCH_CHECK(used >> cell_bit == 0, "slices: have values outside 0..", (1 << cell_bit) - 1,
-                    ", the range of a cell");
+    STD_TORCH_CHECK(bits_of_any(args.slices, slices.numel()) >> cell_bit == 0, "slices: have values outside 0..",
+                    (1 << cell_bit) - 1, ", the range of a cell");
     args.slice_count = static_cast<int>(slices.size(0));
     args.cell_bit = static_cast<int>(cell_bit);
     args.threads = torch_threads();
