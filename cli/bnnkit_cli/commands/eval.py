@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from bnnkit.errors import GateError, UsageError
+from bnnkit.errors import UsageError
 from bnnkit_cli import output
 from bnnkit_cli.commands.eval_chip import ChipEvaluation, ChipOptions
+from bnnkit_cli.commands.eval_report import Report, Row
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,30 +27,6 @@ if TYPE_CHECKING:
 
 INVARIANCE_IMAGES = 263
 """A full batch of 256 and a remainder."""
-
-
-@dataclass(frozen=True)
-class _Row:
-    """One setting of the converters: what the network said, and what the one it is compared with said."""
-
-    adc_bit: int | str
-    found: Evaluation
-    other: Evaluation | None
-
-    @property
-    def differing(self) -> int | None:
-        """Images on which the two disagree."""
-        if self.other is None:
-            return None
-        return int((self.found.predictions != self.other.predictions).sum())
-
-    def as_json(self) -> dict[str, Any]:
-        found = self.found
-        entry = {"adc_bit": self.adc_bit, **found.score.as_json(), "loss": found.loss, "seconds": found.seconds}
-        entry |= {"images_per_second": found.images_per_second, "non_finite": found.non_finite}
-        if self.other is not None:
-            entry |= {"compare": self.other.score.as_json(), "differing_predictions": self.differing}
-        return entry
 
 
 # The parameters are the documentation of the command, which makes the function long.
@@ -182,11 +159,11 @@ def eval(
     compared: Sequence[Evaluation | None] = [None] * len(bits)
     if other is not None:
         _, compared = work.measure(other, bits if adc_bit else [other.checkpoint.config["adc_bit"]] * len(bits))
-    table = [_Row(*row) for row in zip(bits, found, compared, strict=True)]
+    table = [Row(*row) for row in zip(bits, found, compared, strict=True)]
     if logits is not None:
         _write_logits(logits, table[0].found)
     findings = work.invariance(trained, bits[0]) if check_invariance else []
-    report = _Report(trained, other, data, table, findings, backend_used, limited_to)
+    report = Report(trained, other, data, table, findings, backend_used, limited_to)
     report.print(json)
     report.check(min_acc)
 
@@ -320,90 +297,3 @@ class _Work:
 
     def _model(self, subject: Subject, adc_bit: int | str) -> Model:
         return subject.model({**self.changes, "adc_bit": adc_bit})
-
-
-@dataclass(frozen=True)
-class _Report:
-    """Everything that was found, as tables or JSON, and whether it is good enough."""
-
-    trained: Subject
-    other: Subject | None
-    data: Dataset
-    table: Sequence[_Row]
-    findings: Sequence[Finding]
-    backend: str
-    limited: bool
-
-    def print(self, json: bool) -> None:
-        if json:
-            output.emit_json("eval", self._document())
-            return
-        self._print_accuracies()
-        if self.findings:
-            output.result_text("")
-            self._print_findings()
-
-    def check(self, min_acc: float | None) -> None:
-        """Raise `GateError` where integers depend on how they are computed, or an accuracy is below `min_acc`."""
-        wrong = [finding for finding in self.findings if finding.layer is not None and finding.on_integers]
-        if wrong:
-            where = "; ".join(f"{f.setting}: first in layer '{f.layer}'" for f in wrong)
-            raise GateError(
-                f"--check-invariance: logits differ on the integer path ({where}); identical ones were needed",
-                hint="bnnkit doctor",
-            )
-        low = [row for row in self.table if min_acc is not None and not 100 * row.found.score.accuracy >= min_acc]
-        if low:
-            values = ", ".join(f"{100 * row.found.score.accuracy:.2f} % (ADC {row.adc_bit})" for row in low)
-            raise GateError(f"--min-acc: {values}; at least {min_acc:g} % was demanded", hint="train longer")
-
-    def _document(self) -> dict[str, Any]:
-        return {
-            "checkpoint": self.trained.path,
-            "model": self.trained.checkpoint.config,
-            "provenance": self.trained.provenance,
-            "compared_with": self.other.path if self.other else None,
-            "dataset": {"name": self.data.name, "fingerprint": self.data.fingerprint, "note": self.data.note},
-            "backend": self.backend,
-            "limited": self.limited,
-            "results": [row.as_json() for row in self.table],
-            "invariance": [{**asdict(finding), "identical": finding.identical} for finding in self.findings],
-        }
-
-    def _print_accuracies(self) -> None:
-        from bnnkit.checkpoint import describe
-
-        columns = ["ADC", "test %", "95 % interval", "correct", "images/s"]
-        columns += ["other %", "differing predictions"] if self.other else []
-        rows = []
-        for row in self.table:
-            score = row.found.score
-            low, high = score.interval
-            cells: list[object] = [
-                str(row.adc_bit),
-                f"{100 * score.accuracy:.2f}",
-                f"{100 * low:.2f} to {100 * high:.2f}",
-            ]
-            cells += [f"{score.correct:,}/{score.total:,}", f"{row.found.images_per_second:,.0f}"]
-            cells += [f"{100 * row.other.score.accuracy:.2f}", row.differing] if row.other else []
-            rows.append(cells)
-        notes = [f"limited: {self.table[0].found.score.total:,} of {len(self.data.test):,} test images"] * self.limited
-        notes += [f"other: {self.other.path}"] if self.other else []
-        broken = max(row.found.non_finite for row in self.table)
-        notes += [f"up to {broken:,} images have logits that are not finite, which counts as wrong"] if broken else []
-        notes += [f"{self.data.name}: {self.data.note}"] if self.data.note else []
-        notes.append(f"backend: {self.backend}")
-        title = f"{self.trained.path}: {describe(self.trained.checkpoint.config)}, on {self.data.name}"
-        output.result_table(columns, rows, title=title, notes=notes)
-
-    def _print_findings(self) -> None:
-        columns = ["logits", "images", "identical", "differing", "largest", "first layer"]
-        rows = [(f.setting, f.images, f.identical, f.differing, f.largest, self._layer(f)) for f in self.findings]
-        images = max(finding.images for finding in self.findings)
-        notes = [f"compared with batch 256; checked on {images:,} of {len(self.data.test):,} test images"]
-        output.result_table(columns, rows, notes=notes)
-
-    def _layer(self, finding: Finding) -> str | None:
-        if finding.layer is None:
-            return None
-        return f"{finding.layer} ({'integers' if finding.on_integers else 'floats: not on the integer path'})"
