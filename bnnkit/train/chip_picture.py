@@ -59,22 +59,27 @@ def _against_bits(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _against_cells(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     cells = list(dict.fromkeys(row["cell"] for row in rows))
+    # A line between settings of one device means something, between devices it does not.
+    style = "-" if len({cell.partition(":")[0] for cell in cells}) == 1 else "none"
     for cell_bit, colour in zip(sorted({row["cell_bit"] for row in rows}), COLOURS, strict=False):
         chosen = [row for row in rows if row["cell_bit"] == cell_bit]
         label = f"{cell_bit}-bit cells, {chosen[0]['adc_bit']}-bit converters"
-        _line(axes, [cells.index(row["cell"]) for row in chosen], chosen, label, colour)
+        _line(axes, [cells.index(row["cell"]) for row in chosen], chosen, label, colour, style)
     axes.set_xticks(range(len(cells)), cells, rotation=25, ha="right", fontsize=8)
     axes.set_xlabel("cells", color=INK)
 
 
-def _line(axes: Axes, places: Sequence[int], rows: Sequence[Mapping[str, Any]], label: str, colour: str) -> None:
+def _line(
+    axes: Axes, places: Sequence[int], rows: Sequence[Mapping[str, Any]], label: str, colour: str, style: str = "-"
+) -> None:
     accuracy = [row["accuracy"] for row in rows]
     if any(row.get("spread") is not None for row in rows):
         below, above = ([row.get("spread") or 0.0 for row in rows] for _ in range(2))
     else:
         below = [row["accuracy"] - row["wilson95"][0] for row in rows]
         above = [row["wilson95"][1] - row["accuracy"] for row in rows]
-    axes.errorbar(places, accuracy, yerr=[below, above], color=colour, marker="o", capsize=3, linewidth=2, label=label)
+    look: dict[str, Any] = {"color": colour, "marker": "o", "capsize": 3, "linestyle": style, "linewidth": 2}
+    axes.errorbar(places, accuracy, yerr=[below, above], label=label, **look)
 
 
 def _rank(bits: int | str) -> float:
