@@ -83,8 +83,8 @@ class ProgrammedLayer:
         self.layout = self._layout()
         self._bias = None if bias is None else bias.detach().cpu()
         self._levels = activation.levels()
-        self._scale = float(weight_quantizer.step / (activation.unit.cpu().double() * unit.double()))
-        self._unit_scale = float(1 / (activation.unit.cpu().double() * unit.double()))
+        of_integer = float(1 / (activation.unit.cpu().double() * unit.double()))
+        self._scale, self._odd_scale = weight_quantizer.step * of_integer, self._odd * of_integer
         plus, minus = self.slicing.cells(self.kernels)
         self.values = self._values(plus, minus)
         self.cells = (
@@ -254,7 +254,7 @@ class ProgrammedLayer:
         codes = self._levels.code(images).sum(1, keepdim=True).float()
         ones = torch.ones(1, 1, *self.kernels.shape[2:])
         sums = F.conv2d(codes, ones, None, self.stride, self.padding)
-        return (sums.double() * (self._odd * self._unit_scale)).float()
+        return (sums.double() * self._odd_scale).float()
 
     def _by_reference(self, images: Tensor) -> Tensor:
         """Return the same by `bnnkit.reference`: a convolution in double per array, input bit and slice."""
