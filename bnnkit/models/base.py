@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from collections.abc import Mapping as Maps
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
+import torch
 from torch import Tensor, nn
 
 from bnnkit.cim import Array, Mapping, parse_adc_bits
@@ -160,6 +162,14 @@ class Model(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         raise NotImplementedError
+
+
+@torch.no_grad()
+def initialise_by_outputs(model: nn.Module, kind: type[nn.Conv2d]) -> None:
+    """Draw the weights of the convolutions of a kind as He et al. (2015), counted over the outputs as in the origins."""
+    for layer in model.modules():
+        if isinstance(layer, kind):
+            layer.weight.normal_(0, math.sqrt(2 / (math.prod(layer.kernel_size) * layer.out_channels)))
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
-import torch
 from torch import Tensor, nn
 
-from bnnkit.models.base import BIT_SERIAL, MODELS, Model, ModelEntry, Settings
+from bnnkit.models.base import BIT_SERIAL, MODELS, Model, ModelEntry, Settings, initialise_by_outputs
 from bnnkit.nn.evaluation import MeanPool
 
 
@@ -67,13 +64,7 @@ class LowPrecisionResNet(Model):
             if quantized_ends
             else nn.Linear(before, settings.classes)
         )
-        self._initialise()
-
-    @torch.no_grad()
-    def _initialise(self) -> None:
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):
-                layer.weight.normal_(0, math.sqrt(2 / (math.prod(layer.kernel_size) * layer.out_channels)))
+        initialise_by_outputs(self, nn.Conv2d)
 
     def forward(self, x: Tensor) -> Tensor:
         x = nn.functional.relu(self.stem_norm(self.stem(x)))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 
-from bnnkit.models.base import MODELS, Model, ModelEntry, Settings
+from bnnkit.models.base import MODELS, Model, ModelEntry, Settings, initialise_by_outputs
 from bnnkit.nn import CimConv2d
 from bnnkit.nn.evaluation import MeanPool
 
@@ -70,15 +68,8 @@ class ResNet(Model):
         self.pool_norm = nn.BatchNorm1d(in_channels)
         self.classifier = nn.Linear(in_channels, settings.classes)
         self.logit_norm = nn.BatchNorm1d(settings.classes)
-        self._initialise()
-
-    @torch.no_grad()
-    def _initialise(self) -> None:
-        # The origin's choice: He, counted over the outputs; latent weights then start well inside [-1, 1].
-        for layer in self.modules():
-            if isinstance(layer, CimConv2d):
-                fan_out = math.prod(layer.kernel_size) * layer.out_channels
-                layer.weight.normal_(0, math.sqrt(2 / fan_out))
+        # Latent weights then start well inside [-1, 1].
+        initialise_by_outputs(self, CimConv2d)
 
     def forward(self, x: Tensor) -> Tensor:
         x = nn.functional.hardtanh(self.stem_norm(self.stem(x)))

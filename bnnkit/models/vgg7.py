@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 
-from bnnkit.models.base import BIT_SERIAL, MODELS, Model, ModelEntry, Settings
+from bnnkit.models.base import BIT_SERIAL, MODELS, Model, ModelEntry, Settings, initialise_by_outputs
 from bnnkit.nn.evaluation import MaxPool
 
 HIDDEN_PER_WIDTH = 256
@@ -50,13 +48,7 @@ class Vgg7(Model):
         self.hidden = settings.bit_serial_linear(4 * unit * height * width, hidden)
         self.hidden_norm = nn.BatchNorm1d(hidden)
         self.classifier = settings.bit_serial_linear(hidden, settings.classes)
-        self._initialise()
-
-    @torch.no_grad()
-    def _initialise(self) -> None:
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):
-                layer.weight.normal_(0, math.sqrt(2 / (math.prod(layer.kernel_size) * layer.out_channels)))
+        initialise_by_outputs(self, nn.Conv2d)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.features(x).flatten(1)

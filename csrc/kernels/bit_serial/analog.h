@@ -1,7 +1,7 @@
 // Other cells: every cell is a number of its own, so that rows cannot be counted; their numbers are added up.
 //
 // An input bit adds a row or leaves it out. For four rows at a time all sixteen sums are made once per array, slice and panel
-// of 32 columns and then looked up by all input bits of all pixels of a block: one addition per four rows. Included inside an
+// of columns and then looked up by all input bits of all pixels of a block: one addition per four rows. Included inside an
 // instruction-set region.
 
 namespace bnnkit {
@@ -19,18 +19,7 @@ public:
 
     // Active rows of every array, [x_planes][kRows][arrays], where noise asks for them; the rest is filled per tile.
     void prepare(const RowBlock& rows, unsigned char* scratch) const {
-        if (!p_.needs_active) return;
-        const int64_t words = p_.args.conv.layout.row_words(), arrays = p_.args.conv.layout.arrays();
-        const int64_t array_words = p_.args.conv.layout.array_words();
-        int32_t* active = room(scratch).active;
-        for (int z = 0; z < p_.args.conv.x_planes; ++z)
-            for (int64_t r = 0; r < rows.count; ++r)
-                for (int64_t s = 0; s < arrays; ++s) {
-                    const uint64_t* from = rows.words + (z * kRows + r) * words + s * array_words;
-                    int32_t count = 0;
-                    for (int64_t i = 0; i < array_words; ++i) count += __builtin_popcountll(from[i]);
-                    active[(z * kRows + r) * arrays + s] = count;
-                }
+        if (p_.needs_active) count_active<kRows>(p_.args.conv, rows, room(scratch).active);
     }
 
     void tile(const RowBlock& rows, const unsigned char* scratch, int64_t, int64_t panel, int32_t* out) const {
@@ -45,9 +34,9 @@ public:
 
 private:
     struct Room {
-        int16_t* table;   // [array_rows / 4][16][32]
-        int32_t* sums;    // [kRows][x_planes][32]
-        double* totals;   // [kRows][32]
+        int16_t* table;   // [array_rows / 4][16][kLaneOutputs]
+        int32_t* sums;    // [kRows][x_planes][kLaneOutputs]
+        double* totals;   // [kRows][kLaneOutputs]
         int32_t* active;  // [x_planes][kRows][arrays]
     };
     int64_t table_shorts() const { return p_.array_rows / 4 * 16 * kLaneOutputs; }

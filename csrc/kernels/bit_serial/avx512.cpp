@@ -14,6 +14,7 @@
 #include "lanes16_avx512.h"
 
 #include "../../core/blocks.h"
+#include "active_rows.h"
 #include "convert.h"
 #include "read_noise.h"
 

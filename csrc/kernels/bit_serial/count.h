@@ -1,7 +1,7 @@
-// Ideal cells: population counts of input bits and weight planes, 32 output channels beside each other in 16-bit lanes.
+// Ideal cells: population counts of input bits and weight planes, output channels beside each other in 16-bit lanes.
 //
 // A lane counts 16 rows of its column at a time, so that an array of 128 rows takes eight steps and its conversion, which
-// costs the same however many rows were counted, happens once per 32 columns. Included inside an instruction-set region.
+// costs the same however many rows were counted, happens once per vector of columns. Included inside an instruction-set region.
 
 namespace bnnkit {
 namespace {
@@ -20,8 +20,7 @@ public:
     // Steps of 16 rows, each twice in a word, those of kPixels pixels and kInputs input bits beside each other:
     // [kRows / kPixels][planes / kInputs][steps][kPixels][kInputs]; then active rows: [x_planes][kRows][arrays].
     void prepare(const RowBlock& rows, unsigned char* scratch) const {
-        const int64_t words = p_.args.conv.layout.row_words(), arrays = p_.args.conv.layout.arrays();
-        const int64_t array_words = p_.args.conv.layout.array_words(), planes = p_.args.conv.x_planes;
+        const int64_t words = p_.args.conv.layout.row_words(), planes = p_.args.conv.x_planes;
         uint32_t* bits = reinterpret_cast<uint32_t*>(scratch);
         int32_t* active = reinterpret_cast<int32_t*>(bits + padded_planes() * kRows * p_.steps);
         for (int64_t first = 0; first < planes; first += kInputs)
@@ -40,14 +39,7 @@ public:
                     }
                 }
             }
-        for (int64_t z = 0; p_.needs_active && z < planes; ++z)
-            for (int64_t r = 0; r < rows.count; ++r)
-                for (int64_t s = 0; s < arrays; ++s) {
-                    const uint64_t* from = rows.words + (z * kRows + r) * words + s * array_words;
-                    int32_t count = 0;
-                    for (int64_t i = 0; i < array_words; ++i) count += __builtin_popcountll(from[i]);
-                    active[(z * kRows + r) * arrays + s] = count;
-                }
+        if (p_.needs_active) count_active<kRows>(p_.args.conv, rows, active);
     }
 
     void tile(const RowBlock& rows, const unsigned char* scratch, int64_t, int64_t panel, int32_t* out) const {

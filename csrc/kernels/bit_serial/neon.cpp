@@ -9,6 +9,7 @@
 #include "lanes16_portable.h"
 
 #include "../../core/blocks.h"
+#include "active_rows.h"
 #include "convert.h"
 #include "read_noise.h"
 
