@@ -166,7 +166,7 @@ class Model(nn.Module):
 
 @torch.no_grad()
 def initialise_by_outputs(model: nn.Module, kind: type[nn.Conv2d]) -> None:
-    """Draw the weights of the convolutions of a kind as He et al. (2015), counted over the outputs as in the origins."""
+    """Draw the weights of a kind of convolution as He et al. (2015), counted over the outputs like the origins."""
     for layer in model.modules():
         if isinstance(layer, kind):
             layer.weight.normal_(0, math.sqrt(2 / (math.prod(layer.kernel_size) * layer.out_channels)))
