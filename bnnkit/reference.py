@@ -62,12 +62,29 @@ def floor_code(x: Tensor, bits: int, lo: float, hi: float) -> Tensor:
     return code.clamp(0, 2**bits - 1)
 
 
-def value_code(x: Tensor, bits: float) -> Tensor:
+def nearest_code(x: Tensor, bits: int) -> Tensor:
+    """Return round((clip(x) + 1) / D), D = 2/(2^bits - 1), halves to even, as float32: A&B BNN and FracBNN.
+
+    One bit is the sign with sign(0) = 1 (their code leaves 0, which trained floats do not hit).
+
+    >>> nearest_code(torch.tensor([-0.7, 0.0, 0.7]), 2), nearest_code(torch.tensor([-0.0, 0.1]), 1)
+    (tensor([0., 2., 3.]), tensor([1., 1.]))
+    """
+    x = x.float()
+    return (x >= 0).float() if bits == 1 else ((x.clamp(-1, 1) + 1) / (2 / (2**bits - 1))).round()
+
+
+def value_code(x: Tensor, bits: float, rule: str = "floor") -> Tensor:
     """Return the level index 0 .. levels-1 (float32) of each value of `x`; 1, 1.5, 2, 3 or 4 bits.
+
+    Args:
+        rule: what happens halfway between two levels: "floor" as in BNN-IGA, "nearest" as in `nearest_code`.
 
     >>> value_code(torch.tensor([-1.0, -0.1, 0.0, 0.2, 1.0]), 1.5)
     tensor([0., 1., 1., 2., 2.])
     """
+    if rule == "nearest":
+        return nearest_code(x, int(bits))
     x = x.float()
     if bits == 1:
         return (x > 0).float()
@@ -95,7 +112,9 @@ def value_gradient(x: Tensor, bits: float, sigma: float | None = None) -> Tensor
     return impulse_gradient(x, 2 / (2 ** int(bits) - 1), width)
 
 
-def integers(x: Tensor, bits: float, *, gradient: str = "ste", sigma: float | None = None) -> Tensor:
+def integers(
+    x: Tensor, bits: float, *, gradient: str = "ste", sigma: float | None = None, rule: str = "floor"
+) -> Tensor:
     """Quantize values in [-1, 1] to integers 2*code - unit, float64; outside they saturate.
 
     Args:
@@ -103,6 +122,7 @@ def integers(x: Tensor, bits: float, *, gradient: str = "ste", sigma: float | No
         bits: 1, 1.5, 2, 3, 4; 5 or more is the identity.
         gradient: "ste" (of slope `unit`) or "iga".
         sigma: width of the impulses; None takes `VALUE_SIGMA`.
+        rule: see `value_code`.
 
     >>> integers(torch.tensor([-0.3, 0.0, 0.3]), 2)
     tensor([-1.,  1.,  1.], dtype=torch.float64)
@@ -111,7 +131,7 @@ def integers(x: Tensor, bits: float, *, gradient: str = "ste", sigma: float | No
         return x.double()
     unit = unit_of(bits)
     slope = torch.ones_like(x) if gradient == "ste" else value_gradient(x, bits, sigma)
-    return with_slope(x, 2 * value_code(x, bits).double() - unit, slope.to(x.dtype) * unit)
+    return with_slope(x, 2 * value_code(x, bits, rule).double() - unit, slope.to(x.dtype) * unit)
 
 
 def quantize(x: Tensor, bits: float, *, gradient: str = "ste", sigma: float | None = None) -> Tensor:
@@ -385,3 +405,49 @@ def batch_converter(v: Tensor, bits: int) -> Tensor:
         return v
     value: Tensor = ((v - low) / step).round().clamp(0, 2**bits - 1) * step + low
     return value
+
+
+def gated_sums(high: Tensor, low: Tensor, opens: Tensor) -> Tensor:
+    """Return 2 * high + low where `opens`, else 2 * high: FracBNN's precision gate on integer sums.
+
+    Args:
+        high, low: sums of +-1 products with the high and the low bits of the activations, whose value is
+            (2 * high bit + low bit) / 3.
+        opens: bool of the same shape, (2/3) * high > threshold.
+
+    Returns:
+        Three times the gated convolution, of the type of `high`.
+    """
+    return 2 * high + torch.where(opens, low, torch.zeros_like(low))
+
+
+def thermometer(images: Tensor, resolution: int = 8) -> Tensor:
+    """Return +-1 planes of uint8 images [N, C, H, W]: plane i of a channel is 1 where i < round(x / resolution).
+
+    Halves are rounded to even. The round(255 / resolution) planes of a channel lie together: float32 [N, C * b, H, W].
+
+    >>> thermometer(torch.tensor([[[[20]]]], dtype=torch.uint8), 100).flatten().tolist()   # 20 is less than half of it
+    [-1.0, -1.0, -1.0]
+    """
+    planes = round(255 / resolution)
+    level = (images.float() / resolution).round()
+    set_bits = torch.arange(planes, device=images.device).view(1, 1, -1, 1, 1) < level.unsqueeze(2)
+    return (2 * set_bits.float() - 1).flatten(1, 2)
+
+
+def shift_add(sums: Tensor, exponents: Tensor, signs: Tensor, lift: int) -> Tensor:
+    """Return sum over digits d of signs[d] * floor(sums * 2^lift / 2^shift[d]): a constant factor without a product.
+
+    Args:
+        sums: int64 [..., C].
+        exponents, signs: [digits, C]; right shifts, and 1, -1 or 0.
+
+    >>> shift_add(torch.tensor([[10]]), torch.tensor([[1], [3]]), torch.tensor([[1], [-1]]), 1)      # 20/2 - 20/8
+    tensor([[8]])
+    """
+    lifted = sums.long() * 2**lift
+    terms = [
+        sign * torch.div(lifted, 2 ** shift.long(), rounding_mode="floor")
+        for shift, sign in zip(exponents, signs, strict=True)
+    ]
+    return torch.stack(terms).sum(0)

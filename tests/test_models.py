@@ -21,15 +21,24 @@ def _parameters(model: nn.Module) -> int:
 
 
 def test_known_models() -> None:
-    assert list(MODELS) == ["mlp", "res18", "res20", "resnet18", "resnet20", "vgg7", "vgg9"]
+    assert list(MODELS) == [
+        "fracbnn20",
+        "fracbnn_imagenet",
+        "mlp",
+        "reactnet18",
+        "reactnet34",
+        "reactnetA",
+        "res18",
+        "res20",
+        "resnet18",
+        "resnet20",
+        "vgg7",
+        "vgg9",
+    ]
     assert {n: MODELS.get(n).dataset for n in MODELS} == {
+        "fracbnn_imagenet": "imagenet",
         "mlp": "mnist",
-        "res18": "cifar10",
-        "res20": "cifar10",
-        "resnet18": "cifar10",
-        "resnet20": "cifar10",
-        "vgg7": "cifar10",
-        "vgg9": "cifar10",
+        **dict.fromkeys([n for n in MODELS if n not in ("fracbnn_imagenet", "mlp")], "cifar10"),
     }
     assert all(MODELS.get(n).description for n in MODELS)
 

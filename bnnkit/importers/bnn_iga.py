@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from bnnkit.importers.origin import ORIGINS
 from bnnkit.models import Model
@@ -59,6 +61,11 @@ _VGG9_LAYERS = {
 @ORIGINS.register("bnn-iga")
 class BnnIga:
     """Names of the repository's `models/` and `main_mnist.py`."""
+
+    @staticmethod
+    def prepare(state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the state dictionary as it is."""
+        return state_dict
 
     @staticmethod
     def rename(model: Model, key: str) -> str | None:

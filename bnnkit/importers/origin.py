@@ -18,6 +18,10 @@ WRAPPERS = ("state_dict", "model")
 class Origin(Protocol):
     """The naming scheme of one origin project."""
 
+    def prepare(self, state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the state dictionary with parameters joined that bnnkit keeps as one."""
+        ...
+
     def rename(self, model: Model, key: str) -> str | None:
         """Return bnnkit's name for the origin's `key`, the same `key` when unknown, or None to drop it."""
         ...
@@ -30,10 +34,11 @@ def load(origin: str, model: Model, state_dict: Mapping[str, Any]) -> Model:
     """Copy an origin project's parameters into `model`, in place, and return it.
 
     Args:
-        origin: "bnn-iga" or "rram".
+        origin: "bnn-iga", "rram", "ab-bnn" or "fracbnn".
         model: a network of the same architecture, width and number of classes.
         state_dict: the origin's parameters; a checkpoint that wraps them as "state_dict" or "model" and the
-            "module." prefix of DataParallel are understood, and so are scalars of shape [1].
+            "module." prefix of DataParallel are understood, and so are scalars of shape [1] and vectors of shape
+            [1, C, 1, 1].
 
     Raises:
         UsageError: for an unknown origin.
@@ -50,6 +55,7 @@ classifier.weight, hidden.0.bias and 20 more
     for wrapper in WRAPPERS:
         inner = state_dict.get(wrapper)
         state_dict = inner if isinstance(inner, Mapping) else state_dict
+    state_dict = scheme.prepare(state_dict)
     own = model.state_dict()
     found: dict[str, Tensor] = {}
     unknown: list[str] = []
@@ -81,8 +87,10 @@ classifier.weight, hidden.0.bias and 20 more
 
 
 def _fits(value: Tensor, own: Tensor) -> bool:
-    """Return whether the shapes are the same; a scalar may come as one element of any shape."""
-    return value.shape == own.shape or (own.dim() == 0 and value.numel() == 1)
+    """Return whether the shapes are the same; scalars and vectors may come with dimensions of 1 around them."""
+    if own.dim() > 1:
+        return value.shape == own.shape
+    return [size for size in value.shape if size != 1] == [size for size in own.shape if size != 1]
 
 
 def _first_few(keys: list[str]) -> str:

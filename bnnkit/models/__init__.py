@@ -1,6 +1,6 @@
 """Network architectures, one file each, registered by name."""
 
-from bnnkit.models import low_precision_resnet, mlp, resnet, vgg7, vgg9
+from bnnkit.models import fracbnn, low_precision_resnet, mlp, reactnet, resnet, vgg7, vgg9
 from bnnkit.models.base import BIT_SERIAL, MODELS, Family, Model, ModelEntry, Settings, create_model, parse_options
 
 __all__ = [
@@ -11,9 +11,11 @@ __all__ = [
     "ModelEntry",
     "Settings",
     "create_model",
+    "fracbnn",
     "low_precision_resnet",
     "mlp",
     "parse_options",
+    "reactnet",
     "resnet",
     "vgg7",
     "vgg9",

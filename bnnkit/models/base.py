@@ -14,7 +14,15 @@ from torch import Tensor, nn
 from bnnkit.cim import Array, Mapping, parse_adc_bits
 from bnnkit.cim.adc import AdcBits
 from bnnkit.errors import UsageError
-from bnnkit.nn import BitSerialConv2d, BitSerialLinear, CimConv2d, CimLinear, clamp_latent
+from bnnkit.nn import (
+    BitSerialConv2d,
+    BitSerialLinear,
+    CimConv2d,
+    CimLinear,
+    GatedConv2d,
+    ScaledCimConv2d,
+    clamp_latent,
+)
 from bnnkit.quantizers import Bits, parse_bits
 from bnnkit.quantizers.base import LOW_BITS, Gradient
 from bnnkit.registry import Registry
@@ -27,35 +35,50 @@ class Family:
     """A kind of network: the options it has, and what they are when not given.
 
     Attributes:
-        bits: what activations and weights may have, besides "fp"; `usual_bits` is what they have.
-        through_converters: whether it is trained through converters; otherwise its arrays are chosen when it is
+        bits: what activations and weights may have, besides "fp".
+        usual_bits: what activations and weights have.
+        mapping: which inputs share an array.
+        through_converters: whether it can be trained through converters; otherwise its arrays are chosen when it is
             evaluated, and `adc_bit` is "fp".
+        usual_adc_bit: what its converters have.
+        value_gradient: estimator of the gradients of its activations.
         weight_quants: names of the weight quantizers, the usual one first; none where `w_bit` decides alone.
+        weight_bits: what weights may have, where that is not `bits`.
     """
 
     bits: tuple[float, ...]
-    usual_bits: int
+    usual_bits: tuple[int, int]
     mapping: Mapping
     through_converters: bool
+    usual_adc_bit: AdcBits = "fp"
+    value_gradient: Gradient = "ste"
     weight_quants: tuple[str, ...] = ()
+    weight_bits: tuple[float, ...] | None = None
 
     @property
     def usual(self) -> dict[str, Any]:
         """The options that depend on the family."""
         return {
-            "ao_bit": self.usual_bits,
-            "w_bit": self.usual_bits,
-            "adc_bit": 1 if self.through_converters else "fp",
+            "ao_bit": self.usual_bits[0],
+            "w_bit": self.usual_bits[1],
+            "adc_bit": self.usual_adc_bit,
+            "value_gradient": self.value_gradient,
             "mapping": self.mapping,
             "weight_quant": self.weight_quants[0] if self.weight_quants else None,
         }
 
 
-BINARY = Family(LOW_BITS, 1, "channel", True)
+BINARY = Family(LOW_BITS, (1, 1), "channel", True, usual_adc_bit=1)
 """Trained through the converters of its arrays, as in BNN-IGA."""
 
-BIT_SERIAL = Family((2, 3, 4, 5, 6, 7, 8), 4, "tap", False, ("sawb", "dorefa"))
+BIT_SERIAL = Family((2, 3, 4, 5, 6, 7, 8), (4, 4), "tap", False, weight_quants=("sawb", "dorefa"))
 """PACT activations and SAWB or DoReFa weights, put on arrays of multi-bit cells afterwards."""
+
+ADD_AND_BIT = Family((1,), (1, 1), "channel", True, value_gradient="sigmoid")
+"""A&B BNN: no normalization, and nothing but additions and bit operations between the first and the last layer."""
+
+FRACTIONAL = Family((2,), (2, 1), "channel", True, value_gradient="clip", weight_bits=(1,))
+"""FracBNN: 2-bit activations whose low bit counts only where a gate opens, binary first layer."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +112,41 @@ class Settings:
             stride,
             padding=1,
             ao_bit=self.ao_bit,
+            w_bit=self.w_bit,
+            adc_bit=self.adc_bit,
+            array=self.array,
+            adc_sigma=self.adc_sigma,
+            value_gradient=self.value_gradient,
+        )
+
+    def scaled_conv(
+        self, in_channels: int, out_channels: int, kernel: int = 3, stride: int = 1, binary_input: bool = True
+    ) -> ScaledCimConv2d:
+        """Return a convolution of a normalizer-free network, padded to keep the size."""
+        return ScaledCimConv2d(
+            in_channels,
+            out_channels,
+            kernel,
+            stride,
+            kernel // 2,
+            ao_bit=self.ao_bit if binary_input else "fp",
+            w_bit=self.w_bit,
+            adc_bit=self.adc_bit if binary_input else "fp",
+            array=self.array,
+            adc_sigma=self.adc_sigma,
+            value_gradient=self.value_gradient,
+        )
+
+    def gated_conv(self, in_channels: int, out_channels: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
+        """Return a precision-gated convolution, padded to keep the size; a plain one where ao_bit is fp."""
+        if self.ao_bit == "fp":
+            return nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False)
+        return GatedConv2d(
+            in_channels,
+            out_channels,
+            kernel,
+            stride,
+            kernel // 2,
             w_bit=self.w_bit,
             adc_bit=self.adc_bit,
             array=self.array,
@@ -174,7 +232,10 @@ def initialise_by_outputs(model: nn.Module, kind: type[nn.Conv2d]) -> None:
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """One architecture: how to build it, and what it is usually used with."""
+    """One architecture: how to build it, and what it is usually used with.
+
+    `normalized`: its input are images normalized as their dataset asks for; otherwise pixel / 255.
+    """
 
     build: Callable[[Settings], Model]
     description: str
@@ -182,9 +243,13 @@ class ModelEntry:
     in_shape: Shape
     width: int
     family: Family = BINARY
+    normalized: bool = True
 
 
 MODELS: Registry[ModelEntry] = Registry("model")
+
+UNPARSED = ("mapping", "weight_quant", "value_gradient")
+"""Options that depend on the family and are names."""
 
 
 def parse_options(name: str, given: Maps[str, Any]) -> dict[str, Any]:
@@ -197,7 +262,8 @@ def parse_options(name: str, given: Maps[str, Any]) -> dict[str, Any]:
     {'w_bit': 4}
     """
     family = MODELS.get(name).family
-    parsed = {option: parse_bits(given[option], family.bits) for option in ("ao_bit", "w_bit") if option in given}
+    allowed = {"ao_bit": family.bits, "w_bit": family.weight_bits or family.bits}
+    parsed = {option: parse_bits(given[option], bits) for option, bits in allowed.items() if option in given}
     if "adc_bit" in given:
         parsed["adc_bit"] = parse_adc_bits(given["adc_bit"])
         if parsed["adc_bit"] != "fp" and not family.through_converters:
@@ -210,7 +276,7 @@ def parse_options(name: str, given: Maps[str, Any]) -> dict[str, Any]:
         raise UsageError(
             f"model {name}: weight quantizer '{given['weight_quant']}'; it has {known}", hint="leave it out"
         )
-    return parsed | {option: given[option] for option in ("mapping", "weight_quant") if option in given}
+    return parsed | {option: given[option] for option in UNPARSED if option in given}
 
 
 def create_model(
@@ -223,7 +289,7 @@ def create_model(
     mapping: Mapping | None = None,
     channels_per_array: int | None = None,
     adc_sigma: float | None = None,
-    value_gradient: Gradient = "ste",
+    value_gradient: Gradient | None = None,
     width: int | None = None,
     classes: int = 10,
     in_shape: Sequence[int] | None = None,
@@ -232,14 +298,15 @@ def create_model(
     """Build a network by name with fresh parameters.
 
     Args:
-        name: "mlp", "vgg9", "res18", "res20" (binary); "vgg7", "resnet20", "resnet18" (bit-serial).
+        name: "mlp", "vgg9", "res18", "res20" (binary); "vgg7", "resnet20", "resnet18" (bit-serial); "reactnet18",
+            "reactnet34", "reactnetA" (A&B BNN); "fracbnn20", "fracbnn_imagenet" (FracBNN).
         ao_bit, w_bit: bits of activations and weights: 1, 1.5, 2, 3, 4 or "fp", usually 1; bit-serial networks: 2 to 8
-            or "fp", usually 4.
+            or "fp", usually 4; A&B BNN: 1 or "fp"; FracBNN: 2 and 1, or "fp".
         adc_bit: bits of the converters: 1, 2, 3, 4, or "fp" for none; bit-serial networks have none while they are
             trained.
         rows, mapping, channels_per_array: the array, see `bnnkit.cim.Array`.
         adc_sigma: width of the converter's impulse gradient; None takes the published value for its bits.
-        value_gradient: "ste" or "iga".
+        value_gradient: name in `bnnkit.quantizers.GRADIENTS`; None: the published one.
         width: multiplier of the channel counts; None: the published network.
         classes: outputs.
         in_shape: (channels, height, width) of the images; None: those of the usual dataset.
@@ -264,7 +331,14 @@ def create_model(
         raise UsageError(f"model {name}: width {multiplier}; at least 1 was needed", hint="leave width out")
     if classes < 2:
         raise UsageError(f"model {name}: {classes} classes; at least 2 were needed", hint="use 10 classes")
-    asked = {"ao_bit": ao_bit, "w_bit": w_bit, "adc_bit": adc_bit, "mapping": mapping, "weight_quant": weight_quant}
+    asked = {
+        "ao_bit": ao_bit,
+        "w_bit": w_bit,
+        "adc_bit": adc_bit,
+        "mapping": mapping,
+        "weight_quant": weight_quant,
+        "value_gradient": value_gradient,
+    }
     given = {option: value for option, value in asked.items() if value is not None}
     chosen = {**entry.family.usual, **parse_options(name, given)}
     return entry.build(
@@ -274,7 +348,6 @@ def create_model(
             rows=rows,
             channels_per_array=channels_per_array,
             adc_sigma=adc_sigma,
-            value_gradient=value_gradient,
             width=multiplier,
             classes=classes,
             in_shape=(shape[0], shape[1], shape[2]),

@@ -4,10 +4,13 @@ from bnnkit.nn.arrays import ProgrammedLayer, images_from
 from bnnkit.nn.backends import Backend, backend, current_backend
 from bnnkit.nn.bit_serial import BitSerial, BitSerialConv2d, BitSerialLinear
 from bnnkit.nn.conv import CimConv2d
-from bnnkit.nn.latent import clamp_latent, set_adc
+from bnnkit.nn.gated import GatedConv2d
+from bnnkit.nn.gates import Gates, gate_sum_of_squares, gated_layers, take_gates
+from bnnkit.nn.latent import clamp_latent, set_adc, set_progress
 from bnnkit.nn.linear import CimLinear
 from bnnkit.nn.operands import Operands
 from bnnkit.nn.program import arrays_of, chip_layers, conversions_per_image, observe, program
+from bnnkit.nn.scaled import ScaledCimConv2d, ScaledConv2d
 
 __all__ = [
     "Backend",
@@ -16,16 +19,24 @@ __all__ = [
     "BitSerialLinear",
     "CimConv2d",
     "CimLinear",
+    "GatedConv2d",
+    "Gates",
     "Operands",
     "ProgrammedLayer",
+    "ScaledCimConv2d",
+    "ScaledConv2d",
     "arrays_of",
     "backend",
     "chip_layers",
     "clamp_latent",
     "conversions_per_image",
     "current_backend",
+    "gate_sum_of_squares",
+    "gated_layers",
     "images_from",
     "observe",
     "program",
     "set_adc",
+    "set_progress",
+    "take_gates",
 ]

@@ -100,17 +100,21 @@ class CimConv2d(Operands, nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the converted convolution of `x`."""
+        return self.convolve(x, self.weight, self.bias)
+
+    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Return the converted convolution of `x` with other latent weights than `self.weight`."""
         path = self.path()
         if path == "reference":
-            return self._by_reference(x)
+            return self._by_reference(x, weight, bias)
         if path == "torch":
-            return self._by_torch(x)
+            return self._by_torch(x, weight, bias)
         if path == "xnor":
-            return ops.xnor_conv2d(x, self.weight, self.bias, **self._geometry(), **self._quantizers())
+            return ops.xnor_conv2d(x, weight, bias, **self._geometry(), **self._quantizers())
         adc, layout = self.adc, self.layout()
         assert adc is not None and layout is not None
         convolve = array_loop if path == "loop" else ops.adc_conv2d
-        return convolve(x, self.weight, self.bias, adc=adc, layout=layout, **self._geometry(), **self._quantizers())
+        return convolve(x, weight, bias, adc=adc, layout=layout, **self._geometry(), **self._quantizers())
 
     def _geometry(self) -> Geometry:
         return {
@@ -125,26 +129,26 @@ class CimConv2d(Operands, nn.Conv2d):
         rows, cols = self.padding
         return rows, cols
 
-    def _by_torch(self, x: Tensor) -> Tensor:
+    def _by_torch(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         a, w_quantizer = self.activation, self.weight_quantizer
         if not (a.planes and w_quantizer.planes):
-            return F.conv2d(a(x), w_quantizer(self.weight), self.bias, **self._geometry())
+            return F.conv2d(a(x), w_quantizer(weight), bias, **self._geometry())
         # Integers are exact in float32, so the result does not depend on the order of summation.
-        x_int, w_int = as_integers(x, a), as_integers(self.weight, w_quantizer)
+        x_int, w_int = as_integers(x, a), as_integers(weight, w_quantizer)
         y = F.conv2d(x_int, w_int, None, **self._geometry()).double() / self.unit
-        return (y if self.bias is None else y + self.bias.double().view(-1, 1, 1)).float()
+        return (y if bias is None else y + bias.double().view(-1, 1, 1)).float()
 
-    def _by_reference(self, x: Tensor) -> Tensor:
+    def _by_reference(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         x_q = self.reference_integers(x, self.activation)
-        w_q = self.reference_integers(self.weight, self.weight_quantizer)
+        w_q = self.reference_integers(weight, self.weight_quantizer)
         if self.adc is None:
             y = F.conv2d(x_q, w_q, None, **self._geometry()) / self.unit
-            return (y if self.bias is None else y + self.bias.double().view(-1, 1, 1)).float()
+            return (y if bias is None else y + bias.double().view(-1, 1, 1)).float()
         array = self.array
         return reference.adc_conv2d(
             x_q,
             w_q,
-            self.bias,
+            bias,
             **self._geometry(),
             mapping=array.mapping,
             rows=array.rows,

@@ -8,20 +8,29 @@ from torch import nn
 from bnnkit.cim.adc import AdcBits
 from bnnkit.nn.conv import CimConv2d
 from bnnkit.nn.linear import CimLinear
+from bnnkit.nn.operands import Operands
 
 
 @torch.no_grad()
 def clamp_latent(module: nn.Module) -> None:
     """Clamp latent weights and biases of all layers with low-bit weights to [-1, 1], in place.
 
+    Layers of A&B BNN and FracBNN, whose weights are standardized or have gradients of limited reach, are left alone.
     Call it after every optimizer step: beyond +-1 a latent weight only drifts away from its threshold.
     Paper: Courbariaux et al., "BinaryConnect", 2015.
     """
     for layer in module.modules():
-        if isinstance(layer, CimConv2d | CimLinear) and layer.weight_quantizer.planes:
+        if isinstance(layer, CimConv2d | CimLinear) and layer.clamps_latent and layer.weight_quantizer.planes:
             layer.weight.clamp_(-1, 1)
             if layer.bias is not None:
                 layer.bias.clamp_(-1, 1)
+
+
+def set_progress(module: nn.Module, share: float) -> None:
+    """Tell the quantizers of all CIM layers the share of the training that is done, 0 to 1, for gradients that anneal."""
+    for layer in module.modules():
+        if isinstance(layer, Operands):
+            layer.activation.progress = layer.weight_quantizer.progress = share
 
 
 def set_adc(module: nn.Module, adc_bit: AdcBits, adc_sigma: float | None = None) -> int:

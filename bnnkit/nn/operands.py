@@ -38,7 +38,10 @@ class Operands:
         array: mapping of inputs to word lines.
         adc: the converter, or None. Assign an `Adc` (for example a measured table) or set `adc_bit`; both may be
             changed on an existing layer, the weights stay.
+        clamps_latent: whether training keeps the latent weights in [-1, 1].
     """
+
+    clamps_latent = True
 
     activation: Quantizer
     weight_quantizer: Quantizer
@@ -107,7 +110,8 @@ class Operands:
             return "reference" if adc else "torch"
         if adc:
             return "loop" if backend == "torch" else "adc"
-        return "xnor" if backend != "torch" and (self.ao_bit, self.w_bit) == (1, 1) else "torch"
+        one_bit = (self.activation.bits, self.weight_quantizer.bits) == (1, 1)
+        return "xnor" if backend != "torch" and one_bit else "torch"
 
     def _quantizers(self) -> Quantizers:
         return {"a": self.activation, "w_quantizer": self.weight_quantizer}
@@ -125,7 +129,14 @@ class Operands:
         """Return `quantizer.unit` times the quantized `x` by the reference, float64, differentiable."""
         if quantizer.bits == "fp":
             return x.double()
-        return reference.integers(x, quantizer.bits, gradient=quantizer.gradient, sigma=quantizer.sigma)
+        if quantizer.gradient in ("ste", "iga"):
+            return reference.integers(
+                x, quantizer.bits, gradient=quantizer.gradient, sigma=quantizer.sigma, rule=quantizer.rule
+            )
+        slope = quantizer.slope(x)
+        assert slope is not None
+        value = reference.integers(x.detach(), quantizer.bits, rule=quantizer.rule)
+        return reference.with_slope(x, value, slope * quantizer.unit)
 
     @property
     def unit(self) -> int:

@@ -5,15 +5,19 @@ integers become bits) and a gradient. `make(bits)` builds one; `QUANTIZERS` name
 """
 
 from bnnkit.quantizers.base import Bits, Quantizer, parse_bits
-from bnnkit.quantizers.levels import QUANTIZERS, Binary, FullPrecision, MultiLevel, Ternary, make
+from bnnkit.quantizers.gradients import GRADIENTS
+from bnnkit.quantizers.levels import QUANTIZERS, Binary, FullPrecision, MultiLevel, Nearest, Sign, Ternary, make
 
 __all__ = [
+    "GRADIENTS",
     "QUANTIZERS",
     "Binary",
     "Bits",
     "FullPrecision",
     "MultiLevel",
+    "Nearest",
     "Quantizer",
+    "Sign",
     "Ternary",
     "make",
     "parse_bits",

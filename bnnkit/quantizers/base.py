@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from bnnkit.errors import UsageError
-from bnnkit.reference import VALUE_SIGMA, with_slope
-from bnnkit.reference import value_gradient as impulses
+from bnnkit.quantizers.gradients import GRADIENTS
+from bnnkit.reference import with_slope
 
 Bits: TypeAlias = float | Literal["fp"]
 """1, 1.5, 2, 3, 4 or "fp" (full precision)."""
 
-Gradient: TypeAlias = Literal["ste", "iga"]
+Gradient: TypeAlias = str
+"""Name in `bnnkit.quantizers.GRADIENTS`: ste, iga, clip, polynomial, sigmoid or ede."""
 
 LOW_BITS: tuple[float, ...] = (1, 1.5, 2, 3, 4)
 
@@ -60,8 +61,11 @@ class Quantizer:
         unit: integer / unit = value.
         thresholds: ascending, each exactly a float32.
         strict: whether a value on a threshold stays below it.
-        gradient: "ste" (identity) or "iga" (an impulse of width sigma on each threshold).
-        sigma: width of the impulses in units of the value.
+        gradient: name of the estimator, see `bnnkit.quantizers.GRADIENTS`.
+        sigma: width of the impulses of "iga" in units of the value.
+        rule: of `bnnkit.reference.value_code`.
+        reach: largest |x| through which "clip" lets gradients pass.
+        progress: share of the training that is done, 0 to 1; "ede" sharpens with it.
 
     NaN compares false with every threshold and would become the lowest level; the packed operations refuse it.
     """
@@ -72,10 +76,12 @@ class Quantizer:
     unit: int
     thresholds: tuple[float, ...]
     strict: bool
+    rule: str = "floor"
+    reach: float = 1.0
+    progress: float = 0.0
 
     def __init__(self, gradient: Gradient = "ste", sigma: float | None = None) -> None:
-        if gradient not in ("ste", "iga"):
-            raise UsageError(f"value gradient: '{gradient}' is unknown; ste or iga was needed", hint="use ste")
+        GRADIENTS.get(gradient)
         if sigma is not None and not sigma > 0:
             raise UsageError(f"value gradient: sigma {sigma} is not positive", hint="leave sigma out for the default")
         self.gradient: Gradient = gradient
@@ -98,10 +104,7 @@ class Quantizer:
 
     def slope(self, x: Tensor) -> Tensor | None:
         """Return dQ/dx as the backward pass uses it, or None where it is 1 everywhere."""
-        if self.gradient == "ste" or self.bits == "fp":
-            return None
-        sigma = VALUE_SIGMA[self.bits] if self.sigma is None else self.sigma
-        return impulses(x.detach(), self.bits, sigma)
+        return None if self.bits == "fp" else GRADIENTS.get(self.gradient)(x.detach(), self)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the quantized values (float32, shape of `x`), differentiable."""
@@ -123,7 +126,7 @@ class Quantizer:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Quantizer):
             return NotImplemented
-        mine, its = (self.bits, self.gradient, self.sigma), (other.bits, other.gradient, other.sigma)
+        mine, its = [(q.bits, q.gradient, q.sigma, q.reach) for q in (self, other)]
         return type(self) is type(other) and mine == its
 
     def __hash__(self) -> int:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bnnkit.quantizers.base import Bits, Gradient, Quantizer, parse_bits
-from bnnkit.reference import TERNARY_THRESHOLD, value_code
+from bnnkit.reference import TERNARY_THRESHOLD, nearest_code, value_code
 from bnnkit.registry import Registry
 
 QUANTIZERS: Registry[type[Quantizer]] = Registry("quantizer")
@@ -76,6 +76,45 @@ class MultiLevel(Quantizer):
         self.thresholds = staircase_thresholds(bits)
 
 
+@QUANTIZERS.register("sign")
+class Sign(Binary):
+    """+1 where x >= 0, else -1.
+
+    Args:
+        reach: of the gradient "clip".
+
+    Papers: A&B BNN, 2024; FracBNN, 2021 (whose code leaves 0 as it is; trained floats do not hit it).
+
+    >>> Sign()(torch.tensor([-0.5, 0.0, 0.5]))
+    tensor([-1.,  1.,  1.])
+    """
+
+    strict = False
+    rule = "nearest"
+
+    def __init__(self, gradient: Gradient = "ste", sigma: float | None = None, reach: float = 1.0) -> None:
+        super().__init__(gradient, sigma)
+        self.reach = reach
+
+
+@QUANTIZERS.register("nearest")
+class Nearest(MultiLevel):
+    """Q(x) = D * round((clip(x) + 1) / D) - 1, D = 2/(2^bits - 1), halves to even: FracBNN's activations.
+
+    Paper: Zhang et al., "FracBNN", FPGA 2021.
+
+    >>> Nearest(2)(torch.tensor([-0.7, 0.0, 0.7]))
+    tensor([-1.0000,  0.3333,  1.0000])
+    """
+
+    rule = "nearest"
+    reach = float(np.nextafter(np.float32(1), np.float32(0)))  # gradients pass inside (-1, 1)
+
+    def __init__(self, bits: int, gradient: Gradient = "ste", sigma: float | None = None) -> None:
+        super().__init__(bits, gradient, sigma)
+        self.thresholds = nearest_thresholds(bits)
+
+
 @QUANTIZERS.register("fp")
 class FullPrecision(Quantizer):
     """The identity: the operand stays float32."""
@@ -114,6 +153,12 @@ class Staircase(Quantizer):
 def staircase_thresholds(bits: int) -> tuple[float, ...]:
     """Return, for each code 1 .. 2^bits - 1, the smallest float32 in [-1, 1] that reaches it."""
     return first_reaching(lambda x, code: value_code(x, bits) >= code, 2**bits - 1, 1.0)
+
+
+@cache
+def nearest_thresholds(bits: int) -> tuple[float, ...]:
+    """Return the same for `reference.nearest_code`."""
+    return first_reaching(lambda x, code: nearest_code(x, bits) >= code, 2**bits - 1, 1.0)
 
 
 def first_reaching(reaches: Callable[[Tensor, Tensor], Tensor], codes: int, most: float) -> tuple[float, ...]:

@@ -1,0 +1,72 @@
+"""Parameter names of AB-BNN (Ruichen0424/AB-BNN): its ReActNet-18, ReActNet-34 and ReActNet-A."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from bnnkit.importers.origin import ORIGINS
+from bnnkit.models import Model
+
+_STEM = {"conv1": "stem", "feature.0.conv1": "stem", "fc": "classifier"}
+_PARTS = {
+    "move0.bias": "offset",
+    "conv1.weight": "conv.weight",
+    "conv1.gain": "conv.gain",
+    "downsample.1.weight": "shortcut_conv.weight",
+    "downsample.1.gain": "shortcut_conv.gain",
+    "move1.bias": "activation.bias_in",
+    "prelu.L_alpha": "activation.log2_slope",
+    "move2.bias": "activation.bias_out",
+}
+_PAIR_PARTS = {
+    "move11.bias": "0.offset",
+    "binary_3x3.weight": "0.conv.weight",
+    "binary_3x3.gain": "0.conv.gain",
+    "move12.bias": "0.activation.bias_in",
+    "prelu1.L_alpha": "0.activation.log2_slope",
+    "move13.bias": "0.activation.bias_out",
+    "move21.bias": "1.offset",
+    "binary_pw.weight": "1.conv.weight",
+    "binary_pw.gain": "1.conv.gain",
+    "move22.bias": "1.activation.bias_in",
+    "prelu2.L_alpha": "1.activation.log2_slope",
+    "move23.bias": "1.activation.bias_out",
+}
+_BLOCK = re.compile(r"layer([1-4])\.(\d+)\.(.+)")
+_PAIR = re.compile(r"feature\.(\d+)\.(.+)")
+_HALF = re.compile(r"(feature\.\d+)\.binary_pw_down1\.(weight|gain)")
+
+
+@ORIGINS.register("ab-bnn")
+class AbBnn:
+    """Names of the repository's `Network/ReActNet_*.py`."""
+
+    @staticmethod
+    def prepare(state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Join the two 1x1 convolutions whose outputs the origin concatenates where channels double."""
+        joined: dict[str, Any] = {}
+        for key, value in state_dict.items():
+            half = _HALF.search(key)
+            if half:
+                both = [value, state_dict[key.replace("binary_pw_down1", "binary_pw_down2")]]
+                joined[key.replace("binary_pw_down1", "binary_pw")] = torch.cat(both)
+            elif "binary_pw_down2" not in key:
+                joined[key] = value
+        return joined
+
+    @staticmethod
+    def rename(model: Model, key: str) -> str | None:
+        """Return bnnkit's name for `key`."""
+        layer, _, field = key.rpartition(".")
+        if layer in _STEM:
+            return f"{_STEM[layer]}.{field}"
+        block, pair = _BLOCK.fullmatch(key), _PAIR.fullmatch(key)
+        if block:
+            return f"stages.{int(block[1]) - 1}.{block[2]}.{_PARTS.get(block[3], block[3])}"
+        if pair:
+            return f"stages.{int(pair[1]) - 1}.{_PAIR_PARTS.get(pair[2], pair[2])}"
+        return key
