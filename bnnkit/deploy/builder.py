@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import ModuleType
 from typing import Any, TypeAlias
 
@@ -11,14 +12,23 @@ from torch import Tensor, nn
 
 from bnnkit.cim import Layout
 from bnnkit.data import normalize
-from bnnkit.deploy.fold import Sums, sum_thresholds
-from bnnkit.deploy.weights import PackedWeights, quantized_weight
+from bnnkit.deploy.fold import Sums, gate_thresholds, sum_thresholds
+from bnnkit.deploy.stored import weight_of
+from bnnkit.deploy.weights import PackedWeights
 from bnnkit.models import Model
-from bnnkit.nn import CimConv2d, CimLinear
+from bnnkit.nn import CimConv2d, CimLinear, GatedConv2d
+from bnnkit.nn.gated import excess_over
 from bnnkit.ops import extension, pack_kernels
+from bnnkit.quantizers import Quantizer
 
 Shape: TypeAlias = tuple[int, int, int]
+Integers: TypeAlias = dict[str, Any]
+"""Arguments of `_C.IntegerFinish`."""
 ArrayLayer: TypeAlias = CimConv2d | CimLinear
+
+
+GATE_SKIPS = False
+"""Whether low bits are counted only where one of a few neighbouring gates opens. Slower wherever it was measured."""
 
 
 class Parts:
@@ -41,6 +51,9 @@ class Builder:
 
     `norm` is the normalization of the values, `reader` the layer on arrays that reads their bits, `floats` whether a
     later step reads the values themselves. A buffer may be written again once nothing reads it any more.
+
+    `integers` says how integer values end, see `IntegerFinish` in csrc/deploy/step.h; with thresholds among them their
+    bits are kept.
     """
 
     def __init__(self, skeleton: Model, weights: PackedWeights, parts: Parts) -> None:
@@ -65,6 +78,64 @@ class Builder:
         )
         self._shapes[dst] = shape
 
+    def thermometer(self, dst: str, resolution: int) -> None:
+        """Read the images as +-1 planes, see `bnnkit.reference.thermometer`."""
+        channels, height, width = self.skeleton.settings.in_shape
+        planes = round(255 / resolution)
+        set_bits = [min(planes, round(byte / resolution)) for byte in range(256)]
+        finish = self._native.Finish(out=self._buffer(dst), floats=False, planes=1)
+        self._shared(
+            lambda: self._native.thermometer_step("images", (channels, height, width), planes, set_bits, finish),
+            "images",
+        )
+        self._shapes[dst] = (channels * planes, height, width)
+
+    def window(
+        self,
+        name: str,
+        src: str,
+        dst: str,
+        *,
+        size: int = 1,
+        stride: int = 1,
+        pad: int = 0,
+        repeats: int = 1,
+        maximum: bool = False,
+        quantizer: Quantizer | None = None,
+        integers: Integers | None = None,
+    ) -> None:
+        """Pool values, or repeat their channels, or quantize them first; integers where `integers` is given."""
+        (channels, height, width), codes = self._shapes[src], torch.arange(0 if quantizer is None else quantizer.levels)
+        levels = [] if quantizer is None else ((2 * codes - (quantizer.levels - 1)).float() / quantizer.unit).tolist()
+        step = self._native.window_step(
+            name,
+            self._buffers[src],
+            (channels, height, width),
+            self._finish(dst, integers=integers),
+            size=size,
+            stride=stride,
+            pad=pad,
+            repeats=repeats,
+            maximum=maximum,
+            integers=integers is not None,
+            level_thresholds=[] if quantizer is None else list(quantizer.thresholds),
+            level_values=levels,
+        )
+        self.steps.append(step)
+        window = (size, size), (stride, stride), (pad, pad)
+        self._shapes[dst] = _conv_shape((channels, height, width), channels * repeats, *window, False)
+
+    def signed_sum(self, name: str, src: str, dst: str, *, drop: int, integers: Integers) -> None:
+        """Add integer values with the signs of a layer's binary 1x1 weights."""
+        layer = self._array_layer(name)
+        signs = weight_of(self.weights.tensors[f"{name}.codes"], layer).to(torch.int8).flatten(1)
+        channels, height, width = self._shapes[src]
+        step = self._native.signed_sum_step(
+            name, self._buffers[src], (channels, height, width), signs.numpy(), drop, self._finish(dst, integers=integers)
+        )
+        self.steps.append(step)
+        self._shapes[dst] = (len(signs), height, width)
+
     def dense(
         self,
         name: str,
@@ -76,13 +147,15 @@ class Builder:
         pool: bool = False,
         floats: bool = True,
         reader: str | None = None,
+        integers: Integers | None = None,
     ) -> None:
         """Run a layer in full precision."""
         layer = self.skeleton.get_submodule(name)
         weight, bias = self.weights.tensors[f"{name}.weight"], self.weights.tensors.get(f"{name}.bias")
         stride, padding = _window(layer)
         kernel = weight if weight.dim() == 4 else weight[:, :, None, None]
-        shape, finish = self._shapes[src], self._finish(dst, norm, clamp, pool, None, floats, reader)
+        shape = self._shapes[src]
+        finish = self._finish(dst, norm, clamp, pool, None, floats, reader, integers=integers)
         self._shared(
             lambda: self._native.dense_step(
                 name, self._buffers[src], shape, kernel.numpy(), _numpy(bias), stride, padding, finish
@@ -91,10 +164,12 @@ class Builder:
         )
         self._shapes[dst] = _conv_shape(shape, len(weight), kernel.shape[2:], stride, padding, pool)
 
-    def mean(self, name: str, src: str, dst: str, *, norm: str | None = None, clamp: bool = False) -> None:
-        """Average over all pixels."""
+    def mean(
+        self, name: str, src: str, dst: str, *, norm: str | None = None, clamp: bool = False, one: float = 0.0
+    ) -> None:
+        """Average over all pixels; with `one` the values are integers that stand for value / one."""
         shape, finish = self._shapes[src], self._finish(dst, norm, clamp)
-        self._shared(lambda: self._native.mean_step(name, self._buffers[src], shape, finish), name)
+        self._shared(lambda: self._native.mean_step(name, self._buffers[src], shape, one, finish), name)
         self._shapes[dst] = (shape[0], 1, 1)
 
     def array(
@@ -109,8 +184,13 @@ class Builder:
         residual: str | None = None,
         floats: bool = False,
         reader: str | None = None,
+        activation: tuple[str, str] | None = None,
+        integers: Integers | None = None,
     ) -> None:
-        """Run a layer on arrays; its input is the bits of `src`, all pixels of it for a linear layer."""
+        """Run a layer on arrays; its input is the bits of `src`, all pixels of it for a linear layer.
+
+        `activation` names a normalization and the RPReLU after it, before the shortcut is added.
+        """
         layer, shape = self._array_layer(name), self._shapes[src]
         layout = _layout(layer)
         flatten = isinstance(layer, CimLinear) and shape[1:] != (1, 1)
@@ -118,9 +198,13 @@ class Builder:
         sums = _sums(layer, layout, bias)
         folded: dict[str, Any] = {}
         if norm and clamp and reader and not (floats or pool or residual):
-            thresholds, direction = sum_thresholds(sums, *self._norm(norm), self._array_layer(reader).activation)
+            thresholds, direction = sum_thresholds(sums, *self._norm(norm), self._reading(reader))
             folded = {"sum_thresholds": thresholds.numpy(), "flip": (direction < 0).int().neg().numpy()}
         adc, reach = layer.adc, max(layout.rows_of(s) for s in range(layout.arrays))
+        gate, scale = None, sums.scale
+        if isinstance(layer, GatedConv2d):
+            opens = partial(_opens, threshold=self.weights.tensors[f"{name}.threshold"])
+            gate, scale = gate_thresholds(sums, opens, layer.out_channels), sums.scale / 3
         step = self._native.array_step(
             name,
             self._buffers[src],
@@ -128,10 +212,12 @@ class Builder:
             self._array_weights(name, layer, layout, shape, flatten),
             None if adc is None else adc.thresholds(layer.unit, reach).numpy(),
             None if adc is None else adc.levels.numpy(),
-            sums.scale,
+            scale,
             0.0 if adc is None else adc.offset,
             _numpy(bias),
-            self._finish(dst, norm, clamp, pool, residual, floats, reader, **folded),
+            None if gate is None else gate.numpy(),
+            GATE_SKIPS,
+            self._finish(dst, norm, clamp, pool, residual, floats, reader, activation, integers, **folded),
             self.parts.arrays.get(name),
         )
         self.parts.arrays[name] = step
@@ -148,7 +234,7 @@ class Builder:
     def _array_weights(self, name: str, layer: ArrayLayer, layout: Layout, shape: Shape, flatten: bool) -> Any:
         key = (name, layout)
         if key not in self.parts.weights:
-            weight = quantized_weight(self.weights, name, layer)
+            weight = weight_of(self.weights.tensors[f"{name}.codes"], layer)
             kernel = weight if weight.dim() == 4 else weight[:, :, None, None]
             stride, padding = _window(layer)
             self.parts.weights[key] = self._native.ArrayWeights(
@@ -159,8 +245,8 @@ class Builder:
                 padding=padding,
                 channels_per_array=layout.channels_per_array,
                 tap=layout.tap,
-                x_planes=layer.activation.planes,
-                x_thermometer=layer.activation.thermometer,
+                x_planes=self._reading(name).planes,
+                x_thermometer=self._reading(name).thermometer,
                 w_thermometer=layer.weight_quantizer.thermometer,
                 flatten=flatten,
             )
@@ -175,12 +261,22 @@ class Builder:
         residual: str | None = None,
         floats: bool = True,
         reader: str | None = None,
+        activation: tuple[str, str] | None = None,
+        integers: Integers | None = None,
         **folded: Any,
     ) -> Any:
+        if integers is not None:
+            return self._native.Finish(
+                out=self._buffer(dst),
+                residual=-1 if residual is None else self._buffers[residual],
+                planes=1 if "thresholds" in integers else 0,
+                integers=self._native.IntegerFinish(**integers),
+            )
         scale, shift = (None, None) if norm is None else (t.numpy() for t in self._norm(norm))
-        levels = None if reader is None else self._array_layer(reader).activation
+        levels = None if reader is None else self._reading(reader)
         return self._native.Finish(
-            out=self._buffers.setdefault(dst, len(self._buffers)),
+            out=self._buffer(dst),
+            activation=None if activation is None else self._activation(*activation),
             residual=-1 if residual is None else self._buffers[residual],
             pool=pool,
             scale=scale,
@@ -194,6 +290,19 @@ class Builder:
             **folded,
         )
 
+    def _reading(self, name: str) -> Quantizer:
+        """Return the quantizer whose bits a layer on arrays reads."""
+        layer = self._array_layer(name)
+        return layer.fraction if isinstance(layer, GatedConv2d) else layer.activation
+
+    def _activation(self, norm: str, name: str) -> Any:
+        scale, shift = self._norm(norm)
+        parts = {part: self.weights.tensors[f"{name}.{part}"].numpy() for part in ("bias_in", "slope", "bias_out")}
+        return self._native.Activation(scale=scale.numpy(), shift=shift.numpy(), **parts)
+
+    def _buffer(self, name: str) -> int:
+        return self._buffers.setdefault(name, len(self._buffers))
+
     def _norm(self, name: str) -> tuple[Tensor, Tensor]:
         return self.weights.tensors[f"{name}.scale"], self.weights.tensors[f"{name}.shift"]
 
@@ -202,6 +311,10 @@ class Builder:
         if name not in self.parts.steps:
             self.parts.steps[name] = make()
         self.steps.append(self.parts.steps[name])
+
+
+def _opens(high: Tensor, threshold: Tensor) -> Tensor:
+    return (excess_over(high, threshold) > 0).float()
 
 
 def _sums(layer: ArrayLayer, layout: Layout, bias: Tensor | None) -> Sums:

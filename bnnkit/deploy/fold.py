@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -49,3 +51,24 @@ def sum_thresholds(sums: Sums, scale: Tensor, shift: Tensor, quantizer: Quantize
         passes = quantizer.code(value) >= codes
         reached, below = torch.where(passes, middle, reached), torch.where(passes, below, middle)
     return reached.int(), direction.int()
+
+
+def gate_thresholds(sums: Sums, gate: Callable[[Tensor], Tensor], channels: int) -> Tensor:
+    """Return int32 [channels]: the smallest sum of high bits for which a precision gate opens.
+
+    Found by asking the gate, which is monotone; one more than the largest sum where it never opens.
+
+    Args:
+        gate: float32 values [1, channels, 1, 1] -> not 0 where the gate is open.
+
+    >>> exact = Sums(1.0, 0.0, None, 100)
+    >>> gate_thresholds(exact, lambda high: (high * 2 / 3 - torch.tensor([-1.0, 90.0]).view(1, 2, 1, 1) > 0).float(), 2)
+    tensor([ -1, 101], dtype=torch.int32)
+    """
+    closed = torch.full((1, channels, 1, 1), -sums.bound - 1)
+    opened = torch.full((1, channels, 1, 1), sums.bound + 1)
+    while bool((opened - closed > 1).any()):
+        middle = (closed + opened) // 2
+        opens = gate(sums.values(middle)) != 0
+        opened, closed = torch.where(opens, middle, opened), torch.where(opens, closed, middle)
+    return opened.flatten().int()

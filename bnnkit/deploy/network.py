@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from bnnkit.deploy.builder import Builder, Parts
+from bnnkit.deploy.operations import Operations
 from bnnkit.deploy.plans import PLANS
 from bnnkit.deploy.weights import PackedWeights, pack_model, why_not
 from bnnkit.errors import UsageError
 from bnnkit.models import Model
+from bnnkit.nn import Gates, gated_layers
 from bnnkit.ops import extension
 
 
@@ -52,12 +54,13 @@ class PackedNetwork(nn.Module):
             raise UsageError(
                 f"deploy: {skeleton.config['name']} cannot be packed: {reason}", hint="use the backend torch"
             )
+        self._is_gated = bool(gated_layers(skeleton))
         self.config = skeleton.config
         self._parts = Parts() if parts is None else parts
         build = Builder(skeleton, weights, self._parts)
         PLANS.get(skeleton.settings.name)(skeleton, build)
         self._network = extension.load().Network(build.steps)
-        self._products = {step.name: step.multiplications for step in build.steps}
+        self._steps = build.steps
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
@@ -72,7 +75,18 @@ class PackedNetwork(nn.Module):
     @property
     def binary_products(self) -> dict[str, int]:
         """Products of two codes per image, by layer; 0 for steps in full precision."""
-        return dict(self._products)
+        return {step.name: step.products for step in self._steps}
+
+    def take_gates(self) -> Gates | None:
+        """Return what the precision gates did since the last call, and start anew; None without gated layers."""
+        if not self._is_gated:
+            return None
+        counted = [step.take_gates() for step in self._steps]
+        return Gates(sum(opened for opened, _ in counted), sum(outputs for _, outputs in counted))
+
+    def operations(self) -> dict[str, Operations]:
+        """Return what a chip would do for one image, by step, as the steps themselves count it; gates as if open."""
+        return {step.name: Operations.of(step.operations) for step in self._steps}
 
     @property
     def workspace_bytes(self) -> int:

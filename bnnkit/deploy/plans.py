@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import cycle, pairwise
+from itertools import cycle, pairwise, zip_longest
 from typing import TypeAlias
 
 from torch import nn
 
 from bnnkit.deploy.builder import Builder
 from bnnkit.models import Model
+from bnnkit.models.fracbnn import RESOLUTION, Shortcut
+from bnnkit.models.integer_network import IntegerNetwork
+from bnnkit.models.reactnet import ReactNet
+from bnnkit.models.sign_block import SignBlock
 from bnnkit.nn import CimConv2d
 from bnnkit.registry import Registry
 
@@ -76,6 +80,89 @@ def resnet(model: Model, build: Builder) -> None:
         src = dst
     build.mean("pool", src, "pooled", norm="pool_norm", clamp=True)
     build.dense("classifier", "pooled", "logits", norm="logit_norm")
+
+
+@PLANS.register("reactnet18")
+@PLANS.register("reactnet34")
+@PLANS.register("reactnetA")
+def reactnet(model: Model, build: Builder) -> None:
+    """Integers from the stem to the average pool."""
+    assert isinstance(model, ReactNet)
+    network = IntegerNetwork(model, build.weights.tensors)
+    blocks, one = list(network.blocks.items()), 2.0**network.fraction_bits
+    first = {"thresholds": blocks[0][1].threshold.numpy()}
+    stem = {"one": one, "bound": network.stem_limits().int().numpy()}
+    build.image("pixels")
+    src, turns, stride = "stem", cycle("ab"), 1
+    if isinstance(model.stem_pool, nn.MaxPool2d):
+        build.dense("stem", "pixels", "stem", integers=stem)
+        build.window("stem_pool", "stem", "pooled_stem", size=3, stride=2, pad=1, maximum=True, integers=first)
+        src = "pooled_stem"
+    else:
+        build.dense("stem", "pixels", "stem", integers=stem | first)
+    for i, (name, integers) in enumerate(blocks):
+        block = model.get_submodule(name)
+        assert isinstance(block, SignBlock)
+        stride *= block.conv.stride[0]
+        at, shortcut = f"{block.conv.out_channels}/{stride}", src  # buffers are shared by what has the same shape
+        if block.shortcut.startswith("pool"):
+            shortcut = f"{block.conv.in_channels}/{stride}.pooled"
+            build.window(f"{name}.pool", src, shortcut, size=2, stride=2, integers={})
+        if block.shortcut == "duplicate":
+            shortcut = f"{at}.doubled"
+            build.window(f"{name}.double", src, shortcut, repeats=2, integers={})
+        if integers.shortcut is not None:
+            pooled, shortcut = shortcut, f"{at}.shortcut"
+            scale = integers.shortcut.scale.arguments()
+            build.signed_sum(f"{name}.shortcut_conv", pooled, shortcut, drop=integers.shortcut.drop, integers=scale)
+        end = integers.scale.arguments() | integers.activation.arguments()
+        if i + 1 < len(blocks):
+            end |= {"thresholds": blocks[i + 1][1].threshold.numpy()}
+        dst = f"{at}.{next(turns)}"
+        build.array(f"{name}.conv", src, dst, residual=shortcut, integers=end)
+        src = dst
+    build.mean("pool", src, "pooled", one=one)
+    build.dense("classifier", "pooled", "logits")
+
+
+@PLANS.register("fracbnn20")
+@PLANS.register("fracbnn_imagenet")
+def fracbnn(model: Model, build: Builder) -> None:
+    """Bits from the pixels on; the shortcut carries values, and each block reads them also as 2-bit codes."""
+    blocks = [block for stage in _children(model, "stages") for block in _children(model, stage)]
+    build.thermometer("code", RESOLUTION)
+    build.array("stem", "code", "stem", norm="stem_norm", floats=True, reader=f"{blocks[0]}.conv")
+    src, turns, stride = "stem", cycle("ab"), 1
+    for block, following in zip_longest(blocks, blocks[1:]):
+        rule, shortcut = model.get_submodule(f"{block}.shortcut"), src
+        assert isinstance(rule, Shortcut)
+        stride *= rule.stride
+        at = f"{model.get_submodule(f'{block}.conv').out_channels}/{stride}"  # buffers of one shape are shared
+        if rule.stride > 1 or rule.repeats > 1 or rule.quantizer is not None:
+            shortcut = f"{at}.shortcut"
+            build.window(
+                f"{block}.shortcut",
+                src,
+                shortcut,
+                size=rule.stride,
+                stride=rule.stride,
+                repeats=rule.repeats,
+                quantizer=rule.quantizer,
+            )
+        dst = f"{at}.{next(turns)}"
+        build.array(
+            f"{block}.conv",
+            src,
+            dst,
+            activation=(f"{block}.norm", f"{block}.activation"),
+            residual=shortcut,
+            norm=f"{block}.shift_norm",
+            floats=True,
+            reader=f"{following}.conv" if following else None,
+        )
+        src = dst
+    build.mean("pool", src, "pooled")
+    build.dense("classifier", "pooled", "logits")
 
 
 def _children(model: Model, name: str) -> list[str]:

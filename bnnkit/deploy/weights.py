@@ -6,16 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from bnnkit.deploy.stored import Expected, kind_of
 from bnnkit.errors import MismatchError, UsageError
 from bnnkit.models import Model, create_model
-from bnnkit.nn import CimConv2d, CimLinear, Operands
-from bnnkit.nn.evaluation import BatchNorm, scale_and_shift
-from bnnkit.quantizers import Quantizer
+from bnnkit.nn import GatedConv2d, Operands, ScaledCimConv2d
 
 REPACK = "pack the checkpoint again: bnnkit pack CHECKPOINT"
 
@@ -28,7 +26,8 @@ class PackedWeights:
         config: arguments of `create_model`.
         mean, std: normalization of the images, per channel.
         tensors: by layer name, `.codes` (uint8, bits of the weight codes, plane after plane, in the weight's order),
-            `.bias`, `.weight` (float32, full-precision layers), `.scale` and `.shift` (float32, normalizations).
+            `.bias`, `.weight` (float32, full-precision layers), `.scale` and `.shift` (float32, normalizations), and
+            what else `bnnkit.deploy.stored` lists.
         provenance: where the weights come from.
     """
 
@@ -95,6 +94,8 @@ def why_not(model: nn.Module) -> str | None:
             return f"{bits} and no converter; exact sums are packed for 1 bit only"
         if layer.adc is not None and not layer.adc.scale > 0:
             return f"layer {name}: its converter has one level only"
+        if layer.adc is not None and layer.adc.offset != 0 and isinstance(layer, GatedConv2d | ScaledCimConv2d):
+            return f"layer {name}: the levels of its converter are not multiples of one step"
     return _why_no_bits(model)
 
 
@@ -109,7 +110,13 @@ def _why_no_bits(model: nn.Module) -> str | None:
 
 
 def _array_layers(model: nn.Module) -> list[tuple[str, Operands]]:
-    return [(name, layer) for name, layer in model.named_modules() if isinstance(layer, Operands)]
+    layers = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, Operands)]
+    # Binary weights on values are sums of values with signs, and no arrays.
+    return [(name, layer) for name, layer in layers if not (_on_values(layer) and layer.weight_quantizer.planes)]
+
+
+def _on_values(layer: Operands) -> bool:
+    return isinstance(layer, ScaledCimConv2d) and not layer.activation.planes
 
 
 def pack_model(
@@ -134,17 +141,9 @@ def pack_model(
         raise UsageError(f"deploy: {model.config['name']} cannot be packed: {reason}", hint="use the backend torch")
     tensors: dict[str, Tensor] = {}
     for name, layer in model.named_modules():
-        if isinstance(layer, CimConv2d | CimLinear):
-            tensors[f"{name}.codes"] = _pack_codes(layer.weight_quantizer, layer.weight.detach())
-        elif isinstance(layer, nn.Conv2d | nn.Linear):
-            tensors[f"{name}.weight"] = layer.weight.detach().float().clone()
-        elif isinstance(layer, BatchNorm):
-            tensors[f"{name}.scale"], tensors[f"{name}.shift"] = scale_and_shift(layer)
-            continue
-        else:
-            continue
-        if layer.bias is not None:
-            tensors[f"{name}.bias"] = layer.bias.detach().float().clone()
+        kind = kind_of(layer)
+        if kind is not None:
+            tensors |= {f"{name}.{part}": value for part, value in kind.pack(layer).items()}
     return PackedWeights(model.config, tuple(mean), tuple(std), tensors, dict(provenance or {}))
 
 
@@ -158,68 +157,23 @@ def unpack_model(weights: PackedWeights, **changes: Any) -> Model:
     weights.skeleton(**changes)
     model = create_model(**{**weights.config, **changes}).eval()
     for name, layer in model.named_modules():
-        if isinstance(layer, CimConv2d | CimLinear):
-            layer.weight.copy_(quantized_weight(weights, name, layer))
-        elif isinstance(layer, nn.Conv2d | nn.Linear):
-            layer.weight.copy_(weights.tensors[f"{name}.weight"])
-        elif isinstance(layer, BatchNorm):
-            _become(layer, weights.tensors[f"{name}.scale"], weights.tensors[f"{name}.shift"])
-            continue
-        else:
-            continue
-        if layer.bias is not None:
-            layer.bias.copy_(weights.tensors[f"{name}.bias"])
+        kind = kind_of(layer)
+        if kind is not None:
+            kind.unpack(layer, {part: weights.tensors[f"{name}.{part}"] for part in kind.expected(layer)})
     return model
 
 
-def quantized_weight(weights: PackedWeights, name: str, layer: CimConv2d | CimLinear) -> Tensor:
-    """Return the quantized weight of a layer, float32 of the weight's shape."""
-    quantizer, shape = layer.weight_quantizer, layer.weight.shape
-    count = shape.numel()
-    bits = np.unpackbits(weights.tensors[f"{name}.codes"].numpy(), bitorder="little", count=quantizer.planes * count)
-    code = torch.zeros(count, dtype=torch.uint8)
-    for p, plane in enumerate(torch.from_numpy(bits).view(quantizer.planes, count)):
-        code += plane if quantizer.thermometer else plane << p
-    return code.float().mul_(2).sub_(quantizer.levels - 1).div_(quantizer.unit).view(shape)
-
-
-def _pack_codes(quantizer: Quantizer, weight: Tensor) -> Tensor:
-    code = quantizer.code(weight.float().cpu()).flatten().to(torch.uint8)
-    passed = [(code > p).to(torch.uint8) if quantizer.thermometer else code >> p & 1 for p in range(quantizer.planes)]
-    bits = torch.stack(passed).numpy()
-    return torch.from_numpy(np.packbits(bits.reshape(-1), bitorder="little"))
-
-
-def _become(norm: BatchNorm, scale: Tensor, shift: Tensor) -> None:
-    """Make a normalization compute exactly scale * x + shift in evaluation."""
-    norm.affine, norm.eps = True, 0.0
-    norm.weight, norm.bias = nn.Parameter(scale.clone()), nn.Parameter(shift.clone())
-    assert norm.running_mean is not None and norm.running_var is not None
-    norm.running_mean.zero_()
-    norm.running_var.fill_(1)
-
-
-def _expected(model: Model) -> dict[str, tuple[torch.Size, torch.dtype]]:
+def _expected(model: Model) -> Expected:
     """Return the size and type that every stored tensor must have."""
-    expected: dict[str, tuple[torch.Size, torch.dtype]] = {}
+    expected: Expected = {}
     for name, layer in model.named_modules():
-        if isinstance(layer, CimConv2d | CimLinear):
-            count = -(-layer.weight_quantizer.planes * layer.weight.numel() // 8)
-            expected[f"{name}.codes"] = (torch.Size([count]), torch.uint8)
-        elif isinstance(layer, nn.Conv2d | nn.Linear):
-            expected[f"{name}.weight"] = (layer.weight.shape, torch.float32)
-        elif isinstance(layer, BatchNorm):
-            for part in ("scale", "shift"):
-                expected[f"{name}.{part}"] = (torch.Size([layer.num_features]), torch.float32)
-            continue
-        else:
-            continue
-        if layer.bias is not None:
-            expected[f"{name}.bias"] = (layer.bias.shape, torch.float32)
+        kind = kind_of(layer)
+        if kind is not None:
+            expected |= {f"{name}.{part}": value for part, value in kind.expected(layer).items()}
     return expected
 
 
-def _check(tensors: Mapping[str, Tensor], expected: Mapping[str, tuple[torch.Size, torch.dtype]]) -> None:
+def _check(tensors: Mapping[str, Tensor], expected: Expected) -> None:
     problems = [f"{name} is missing" for name in expected if name not in tensors]
     problems += [f"{name} is unknown" for name in tensors if name not in expected]
     problems += [

@@ -196,6 +196,16 @@ class Settings:
         )
 
 
+def check_halvings(settings: Settings, halvings: int) -> None:
+    """Raise `UsageError` unless the image's sides can be halved so often: shortcuts pool pairs of pixels."""
+    sides = settings.in_shape[1:]
+    if any(side % 2**halvings for side in sides):
+        raise UsageError(
+            f"model {settings.name}: {sides[0]}x{sides[1]} pixels; multiples of {2**halvings} were needed",
+            hint="leave in_shape out for the usual one",
+        )
+
+
 class Model(nn.Module):
     """A network that remembers how to build itself.
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bnnkit.models.base import FRACTIONAL, MODELS, Model, ModelEntry, Settings
+from bnnkit.models.base import FRACTIONAL, MODELS, Model, ModelEntry, Settings, check_halvings
 from bnnkit.nn import CimConv2d
 from bnnkit.nn.activations import RPReLU
 from bnnkit.nn.evaluation import MeanPool
@@ -108,6 +108,7 @@ class FracBnn20(FracBnn):
     """Three stages of three pairs of blocks, 16, 32, 64 * width channels."""
 
     def __init__(self, settings: Settings) -> None:
+        check_halvings(settings, 2)
         widths = [16 * settings.width * 2**stage for stage in range(3)]
         stages: list[list[FractionalBlock]] = []
         channels = widths[0]
@@ -129,6 +130,7 @@ class FracBnnImageNet(FracBnn):
     """A stem of stride 2 and 13 pairs of a 3x3 and a 1x1 block after MobileNet; shortcuts in 4 bits."""
 
     def __init__(self, settings: Settings) -> None:
+        check_halvings(settings, 5)
         unit = 32 * settings.width
         stages: list[list[FractionalBlock]] = []
         channels = unit

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bnnkit.errors import UsageError
 from bnnkit.models.sign_block import ALPHA, SignBlock
 from bnnkit.nn.fixed_point import IntegerActivation, ShiftAdd, fraction_bits_for
 from bnnkit.nn.scaled import ScaledCimConv2d
@@ -33,7 +34,7 @@ class IntegerShortcut:
     """A binary 1x1 convolution of values: scale(sum of +-(x >> drop)).
 
     Attributes:
-        drop: bits dropped before adding, so that the sum stays below 2^30.
+        drop: bits dropped before adding, so that the sum stays below 2^29.
         scale: from sums to values.
     """
 
@@ -98,8 +99,12 @@ class IntegerNetwork:
         mean: Tensor = values.sum((2, 3)).double() / (pixels * 2.0**self.fraction_bits)
         return mean.float()
 
+    def stem_limits(self) -> Tensor:
+        """Return the largest magnitudes of the stem's outputs as integers, float64 [C]."""
+        return (self.stem_bound * 2.0**self.fraction_bits).floor()
+
     def _stem(self, x: Tensor) -> Tensor:
-        bound = (self.stem_bound.float().double() * 2.0**self.fraction_bits).floor().view(1, -1, 1, 1)
+        bound = self.stem_limits().view(1, -1, 1, 1)
         values = (self.model.stem(x).double() * 2.0**self.fraction_bits).round()
         pooled: Tensor = self.model.stem_pool(torch.minimum(torch.maximum(values, -bound), bound))
         return pooled.long()
@@ -156,7 +161,7 @@ def _integer_block(block: SignBlock, parts: Mapping[str, Tensor], bound: Tensor,
     shortcut = None
     if block.shortcut_conv is not None:
         sums = float(bound.sum()) * one
-        drop = max(0, math.frexp(sums)[1] - 30)
+        drop = max(0, math.frexp(sums)[1] - 29)
         shortcut = IntegerShortcut(drop, ShiftAdd.of(parts["shortcut_conv.factor"] * 2.0**drop, sums / 2.0**drop))
     threshold = (-parts["offset"] / block.beta * one).ceil().clamp(-(2**31), 2**31 - 1)
     return IntegerBlock(
@@ -171,8 +176,12 @@ def _integer_block(block: SignBlock, parts: Mapping[str, Tensor], bound: Tensor,
 
 def _run(block: SignBlock, integers: IntegerBlock, values: Tensor) -> Tensor:
     bits = torch.where(values >= integers.threshold.long().view(1, -1, 1, 1), 1.0, -1.0)
-    sums, _, offset = block.conv.sums(bits)
-    assert offset == 0, "levels of a converter with an offset"
+    sums, _, offset = block.conv.sums(bits, block.conv.latent_weight())
+    if offset != 0:
+        raise UsageError(
+            f"{type(block).__name__}: levels of its converter are not multiples of one step; integers need that",
+            hint="use a converter with equal steps around 0",
+        )
     return integers.activation(integers.scale(sums) + _shortcut(block, integers, values))
 
 

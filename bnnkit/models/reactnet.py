@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from bnnkit.models.base import ADD_AND_BIT, MODELS, Model, ModelEntry, Settings
+from bnnkit.models.base import ADD_AND_BIT, MODELS, Model, ModelEntry, Settings, check_halvings
 from bnnkit.models.integer_network import IntegerNetwork
 from bnnkit.models.sign_block import ALPHA, SignBlock
 from bnnkit.nn.evaluation import MeanPool
@@ -62,6 +62,7 @@ class ResidualReactNet(ReactNet):
     """reactnet18 and reactnet34: 3x3 blocks in four stages of 16, 32, 64, 128 * width channels."""
 
     def __init__(self, counts: tuple[int, int, int, int], settings: Settings) -> None:
+        check_halvings(settings, 5 if is_large(settings) else 3)
         widths = [16 * settings.width * 2**stage for stage in range(4)]
         stages: list[list[SignBlock]] = []
         variance, channels = 1.0, widths[0]
@@ -97,6 +98,7 @@ class PointwiseReactNet(ReactNet):
     """reactnetA: pairs of a 3x3 and a 1x1 block after MobileNet, 8 to 256 * width channels."""
 
     def __init__(self, settings: Settings) -> None:
+        check_halvings(settings, 5 if is_large(settings) else 4)
         widths = [2 * settings.width * units for units in A_CHANNELS]
         stages: list[list[SignBlock]] = []
         variance = 1.0

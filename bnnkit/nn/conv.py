@@ -116,6 +116,21 @@ class CimConv2d(Operands, nn.Conv2d):
         convolve = array_loop if path == "loop" else ops.adc_conv2d
         return convolve(x, weight, bias, adc=adc, layout=layout, **self._geometry(), **self._quantizers())
 
+    def sums(self, x: Tensor, weight: Tensor) -> tuple[Tensor, float, float]:
+        """Return the convolution of low-bit operands as integers: (sums, unit, offset).
+
+        Args:
+            x, weight: as for `convolve`.
+
+        Returns:
+            sums int64 [N, out_channels, H', W'] with convolve(x, weight) = unit * sums + offset.
+        """
+        values, adc, layout = self.convolve(x, weight).double(), self.adc, self.layout()
+        if adc is None or layout is None:
+            return (values * self.unit).round().long(), 1 / self.unit, 0.0
+        offset = adc.offset * layout.arrays
+        return ((values - offset) / adc.scale).round().long(), adc.scale, offset
+
     def _geometry(self) -> Geometry:
         return {
             "stride": self.stride,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,10 +66,9 @@ class ShiftAdd:
             total += torch.where(sign.view(shape) < 0, -1, sign.view(shape)) * (lifted >> shift.view(shape))
         return total
 
-    @property
-    def digits(self) -> int:
-        """Powers of two in use, over all channels."""
-        return int(self.signs.abs().sum())
+    def arguments(self) -> dict[str, Any]:
+        """Return what a packed network needs to do the same."""
+        return {"lift": self.lift, "shifts": self.shifts.numpy(), "signs": self.signs.numpy()}
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,10 @@ class IntegerActivation:
         )
         x = x + bias_in
         return torch.where(x < 0, (x >> right) << left, x) + bias_out
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what a packed network needs to do the same."""
+        return {part: getattr(self, part).numpy() for part in ("bias_in", "right", "left", "bias_out")}
 
 
 def to_integers(values: Tensor, fraction_bits: int) -> Tensor:

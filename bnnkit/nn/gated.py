@@ -81,18 +81,33 @@ class GatedConv2d(CimConv2d):
         value = self.fraction(x)
         high_bits = self.activation(value)
         low_bits = 3 * value - 2 * high_bits
-        if not self.training:
-            low_bits = low_bits.round()  # 3 * (1/3) may miss 1 by a bit
+        if not self.training and self.weight_quantizer.planes:
+            return self._by_sums(high_bits, low_bits.round())  # 3 * (1/3) may miss 1 by a bit
         high, low = self.convolve(high_bits, self.weight), self.convolve(low_bits, self.weight)
         opens = self.gate(high)
-        if self.training:
-            return (2 * high + opens * low) / 3
-        self.open += int(opens.sum())
-        self.outputs += opens.numel()
-        return ((2 * high + opens * low).double() * (1 / 3)).float()
+        self._count(opens)
+        return (2 * high + opens * low) / 3
+
+    def _by_sums(self, high_bits: Tensor, low_bits: Tensor) -> Tensor:
+        """Return the same in evaluation: integers, scaled in double and rounded once."""
+        (high, unit, offset), (low, _, _) = (self.sums(bits, self.weight) for bits in (high_bits, low_bits))
+        opens = self.gate((unit * high.double() + offset).float())
+        self._count(opens)
+        gated = (2 * high + opens.long() * low).double() * (unit / 3)
+        return (gated + (2 + opens) * (offset / 3)).float() if offset else gated.float()
+
+    def _count(self, opens: Tensor) -> None:
+        if not self.training:
+            self.open += int(opens.sum())
+            self.outputs += opens.numel()
 
     def gate(self, high: Tensor) -> Tensor:
         """Return 1 where the low bits count, else 0, of the sums `high` of high bits, [N, C, H, W], differentiable."""
-        excess = high * 2 / 3 - self.threshold.view(1, -1, 1, 1)
+        excess = excess_over(high, self.threshold)
         s = torch.sigmoid(5 * excess.detach())
         return with_slope(excess, (excess > 0).float(), 5 * s * (1 - s) * (excess >= 0))
+
+
+def excess_over(high: Tensor, threshold: Tensor) -> Tensor:
+    """Return 2/3 of the sums of high bits, float32 [N, C, H, W], minus the threshold [C]; the gate opens above 0."""
+    return high * 2 / 3 - threshold.view(1, -1, 1, 1)

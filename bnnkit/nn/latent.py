@@ -27,7 +27,7 @@ def clamp_latent(module: nn.Module) -> None:
 
 
 def set_progress(module: nn.Module, share: float) -> None:
-    """Tell the quantizers of all CIM layers the share of the training that is done, 0 to 1, for gradients that anneal."""
+    """Tell the quantizers of all CIM layers which share of the training is done, 0 to 1; annealing gradients use it."""
     for layer in module.modules():
         if isinstance(layer, Operands):
             layer.activation.progress = layer.weight_quantizer.progress = share

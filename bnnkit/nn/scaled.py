@@ -137,19 +137,3 @@ class ScaledCimConv2d(CimConv2d):
         passing = with_slope(standard, standard, (standard.detach().abs() <= 1) / scale)
         factor = self.gain * scale if self._factor is None else self._factor
         return self.convolve(x, passing) * factor.view(1, -1, 1, 1)
-
-    def sums(self, x: Tensor) -> tuple[Tensor, float, float]:
-        """Return the sums that the factor multiplies as integers, int64 [N, M, H', W'], with their unit and offset.
-
-        Args:
-            x: signs, float32 [N, C, H, W].
-
-        Returns:
-            (sums, unit, offset): sum of converted products = unit * sums + offset.
-        """
-        values = self.convolve(x, self.latent_weight()).double()
-        adc, layout = self.adc, self.layout()
-        if adc is None or layout is None:
-            return values.round().long(), 1.0, 0.0
-        offset = adc.offset * layout.arrays
-        return ((values - offset) / adc.scale).round().long(), adc.scale, offset

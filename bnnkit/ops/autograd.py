@@ -191,6 +191,7 @@ def _keep_xnor(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     x_bits, w_bits, _, _, bias, channels, *geometry, groups = inputs
     ctx.save_for_backward(x_bits, w_bits)
     ctx.has_bias = bias is not None
+    ctx.groups, ctx.geometry = groups, (channels, *geometry)
     ctx.arguments = (1.0, 1.0, False, False, channels, *geometry, groups, channels // groups, False)
 
 
@@ -212,12 +213,40 @@ def _xnor_backward(ctx: Any, gy: Tensor) -> tuple[Tensor | None, ...]:
     return None, None, *_gradients(ctx, gy, None), *[None] * 6
 
 
+def _xnor_backward_by_torch(ctx: Any, gy: Tensor) -> tuple[Tensor | None, ...]:
+    return None, None, *(_torch_gradients(ctx, gy) if ctx.groups == 1 else _gradients(ctx, gy, None)), *[None] * 6
+
+
+def _torch_gradients(ctx: Any, gy: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return the gradients of a convolution without converters by torch's own, three times as fast without tiles."""
+    x_bits, w_bits = ctx.saved_tensors
+    channels, kernel, stride, padding, dilation = ctx.geometry
+    x = _signs(x_bits[0], channels).permute(0, 3, 1, 2)
+    w = _signs(w_bits[0], kernel[0] * kernel[1] * channels).view(-1, *kernel, channels).permute(0, 3, 1, 2)
+    none = [0, 0]
+    gx, gw, _ = torch.ops.aten.convolution_backward(
+        gy, x, w, None, stride, padding, dilation, False, none, 1, [True, True, False]
+    )
+    return gx, gw, gy.sum((0, 2, 3)) if ctx.has_bias else None
+
+
+def _signs(packed: Tensor, count: int) -> Tensor:
+    """Return the first `count` bits of each row of bytes as float32 signs."""
+    wanted = packed[..., : -(-count // 8)]
+    bits = wanted.unsqueeze(-1) >> torch.arange(8, dtype=torch.uint8, device=packed.device) & 1
+    return bits.flatten(-2)[..., :count].float().mul_(2).sub_(1)
+
+
 def _adc_backward(ctx: Any, gy: Tensor) -> tuple[Tensor | None, ...]:
     return None, None, *_gradients(ctx, gy, ctx.saved_tensors[2]), *[None] * 17
 
 
-def register() -> None:
-    """Tell torch; called once, after the extension is loaded."""
+def register(*, has_tiles: bool) -> None:
+    """Tell torch; called once, after the extension is loaded.
+
+    Args:
+        has_tiles: whether the processor has tile registers, with which the kernel's products of floats are fastest.
+    """
     for fake in (
         _fake_pack_pixels,
         _fake_pack_kernels,
@@ -230,5 +259,6 @@ def register() -> None:
         _fake_merge_slices,
     ):
         torch.library.register_fake(f"bnnkit::{fake.__name__.removeprefix('_fake_')}", fake)
-    torch.library.register_autograd("bnnkit::xnor_conv2d", _xnor_backward, setup_context=_keep_xnor)
+    xnor_backward = _xnor_backward if has_tiles else _xnor_backward_by_torch
+    torch.library.register_autograd("bnnkit::xnor_conv2d", xnor_backward, setup_context=_keep_xnor)
     torch.library.register_autograd("bnnkit::adc_conv2d", _adc_backward, setup_context=_keep_adc)

@@ -48,6 +48,10 @@ def parse_bits(text: str | float, allowed: Sequence[float] = LOW_BITS) -> Bits:
     return number if number == 1.5 else int(number)
 
 
+FEW = 3
+"""Thresholds up to which comparing with each is faster than searching among them."""
+
+
 class Quantizer:
     """Map floats to `levels` integers `2*code - (levels-1)`, and give the map a gradient.
 
@@ -94,8 +98,12 @@ class Quantizer:
 
     def code(self, x: Tensor) -> Tensor:
         """Return the level index 0 .. levels-1 of each element: int32, shape of `x`."""
+        x = x.detach().float()
+        if len(self.thresholds) <= FEW:
+            passed = [(x >= t) if not self.strict else (x > t) for t in self.thresholds]
+            return torch.stack(passed).sum(0, dtype=torch.int32) if len(passed) > 1 else passed[0].int()
         edges = torch.tensor(self.thresholds, dtype=torch.float32, device=x.device)
-        codes: Tensor = torch.bucketize(x.detach().float(), edges, right=not self.strict, out_int32=True)
+        codes: Tensor = torch.bucketize(x, edges, right=not self.strict, out_int32=True)
         return codes
 
     def integers(self, x: Tensor) -> Tensor:

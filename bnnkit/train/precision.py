@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bnnkit.nn import BitSerial, Operands
+from bnnkit.nn import BitSerial, Operands, ScaledConv2d
 from bnnkit.nn.evaluation import BatchNorm, MeanPool, normalize, scale_and_shift
 
 PRECISIONS = ("fp32", "bf16")
@@ -90,7 +90,8 @@ def _repeatably(layer: nn.Module) -> Forward:
 
 def _in_double(layer: nn.Conv2d | nn.Linear) -> Forward:
     def computed(x: Tensor) -> Tensor:
-        weight, bias = layer.weight.double(), None if layer.bias is None else layer.bias.double()
+        used = layer.effective_weight() if isinstance(layer, ScaledConv2d) else layer.weight
+        weight, bias = used.double(), None if layer.bias is None else layer.bias.double()
         if isinstance(layer, nn.Linear):
             return F.linear(x.double(), weight, bias).float()
         y: Tensor = layer._conv_forward(x.double(), weight, bias)

@@ -11,10 +11,11 @@ namespace {
 class ArrayStep : public Step {
 public:
     ArrayStep(std::string name, int in, Shape in_shape, std::shared_ptr<const ArrayWeights> weights,
-              ArrayConverter converter, Finish finish, const ArrayStep* like)
+              ArrayConverter converter, Gate gate, Finish finish, const ArrayStep* like)
         : Step(std::move(name), in, in_shape, shape_of_output(weights->geometry, finish.pool), std::move(finish)),
           weights_(std::move(weights)),
           table_(std::move(converter)),
+          gate_(std::move(gate)),
           conv_(conv_of(*weights_)),
           borders_(conv_.geometry, conv_.layout),
           before_pool_(shape_of_output(weights_->geometry, false)),
@@ -26,6 +27,7 @@ public:
             panels_ = std::make_shared<const Panels>(conv_, code_.panel_columns);
         AdcArgs args;
         args.conv = conv_;
+        if (gated()) args.conv.x_planes = 1;  // its planes are converted one after the other
         if (!table_.levels.empty()) {
             args.thresholds = table_.thresholds.data();
             args.levels = table_.levels.data();
@@ -34,7 +36,12 @@ public:
                                                                 code_.converter_shift, code_.converter_has_lookup);
         }
         // Panels hold the weights; the rows they were made from are not read again.
-        array_.reset(code_.new_array({conv_, borders_, *panels_, converter_.get()}));
+        pad(gate_.thresholds, conv_.geometry.out_channels, INT32_MAX);
+        const ArrayPlan plan{conv_, borders_, *panels_, converter_.get(), {gate_.thresholds.data(), gate_.skips}};
+        const auto make = gated()                  ? code_.new_gated_array
+                          : this->finish.integers ? code_.new_integer_array
+                                                  : code_.new_array;
+        array_.reset(make(plan));
         pad(table_.bias, conv_.geometry.out_channels, 0.0f);
         scale_.scale = table_.scale;
         scale_.base = table_.levels.empty() ? 0 : table_.offset * static_cast<double>(conv_.layout.arrays());
@@ -46,10 +53,29 @@ public:
         return x_bytes(images) + float_bytes(finish.pool ? before_pool_ : Shape{}, images) + array_->scratch_bytes();
     }
 
-    int64_t multiplications() const override {
+    int64_t products() const override {
         const ConvGeometry& g = conv_.geometry;
         return g.out_pixels() * g.out_channels * g.taps() * g.channels;
     }
+
+    // Gates are counted as if they were all open.
+    Operations operations() const override {
+        const int64_t outputs = before_pool_.channels * before_pool_.pixels();
+        const int64_t planes = conv_.x_planes * conv_.w_planes, arrays = conv_.layout.arrays();
+        Operations o = operations_of(finish, out_shape.channels * out_shape.pixels(),
+                                     table_.scale != 1 || !table_.bias.empty() || gated());
+        o.binary_macs = products() * planes;
+        if (!table_.levels.empty()) {
+            o.conversions = outputs * arrays * (gated() ? conv_.x_planes : 1);
+            o.additions += outputs * (arrays - 1);
+        }
+        if (planes > 1) o.shifts += outputs, o.additions += outputs * (planes - 1);
+        if (gated()) o.comparisons += outputs;
+        if (!table_.bias.empty()) o.additions += outputs;
+        return o;
+    }
+
+    Gates take_gates() const override { return array_->take_gates(); }
 
     void run(Workspace& workspace, int64_t images) const override {
         detail::record(Kernel::network, code_.isa);
@@ -88,17 +114,24 @@ private:
         if (!fits) throw std::invalid_argument(name + ": does not fit its input");
         if (!table_.levels.empty() && table_.thresholds.size() + 1 != table_.levels.size())
             throw std::invalid_argument(name + ": needed one level more than thresholds");
-        if (table_.levels.empty() && conv_.x_planes * conv_.w_planes != 1)
+        if (gated() && (conv_.x_planes != 2 || conv_.w_planes != 1 || finish.integers ||
+                        static_cast<int64_t>(gate_.thresholds.size()) != g.out_channels))
+            throw std::invalid_argument(name + ": a gate needs a threshold per output, two planes and one of weights");
+        if (finish.integers && (finish.pool || !table_.bias.empty() || table_.offset != 0))
+            throw std::invalid_argument(name + ": integers have no pooling, biases or offsets");
+        if (!gated() && table_.levels.empty() && conv_.x_planes * conv_.w_planes != 1)
             throw std::invalid_argument(name + ": sums without a converter need one plane on each side");
         if (!table_.bias.empty() && static_cast<int64_t>(table_.bias.size()) != g.out_channels)
             throw std::invalid_argument(name + ": wrong number of biases");
     }
 
+    bool gated() const { return !gate_.thresholds.empty(); }
+
     bool exact_in_float() const {
         const int64_t largest = table_.levels.empty() ? conv_.layout.taps * conv_.layout.channels
                                                       : largest_magnitude(table_.levels.data(), table_.levels.size()) *
                                                             conv_.layout.arrays();
-        return bnnkit::exact_in_float(table_.scale, scale_.base, largest);
+        return bnnkit::exact_in_float(table_.scale, scale_.base, gated() ? 3 * largest : largest);
     }
 
     bool slots_are_dense() const {
@@ -176,6 +209,7 @@ private:
 
     const std::shared_ptr<const ArrayWeights> weights_;
     ArrayConverter table_;
+    Gate gate_;
     const BinaryConv conv_;
     const BorderClasses borders_;
     const Shape before_pool_;
@@ -190,10 +224,10 @@ private:
 }  // namespace
 
 StepPointer array_step(std::string name, int in, Shape in_shape, std::shared_ptr<const ArrayWeights> weights,
-                       ArrayConverter converter, Finish finish, const Step* like) {
+                       ArrayConverter converter, Gate gate, Finish finish, const Step* like) {
     Finish wide = padded(std::move(finish), weights->geometry.out_channels);
     return std::make_shared<ArrayStep>(std::move(name), in, in_shape, std::move(weights), std::move(converter),
-                                       std::move(wide), dynamic_cast<const ArrayStep*>(like));
+                                       std::move(gate), std::move(wide), dynamic_cast<const ArrayStep*>(like));
 }
 
 }  // namespace bnnkit::deploy

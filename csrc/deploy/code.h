@@ -10,7 +10,20 @@
 namespace bnnkit::deploy {
 
 // A `Finish` with its pointers resolved for one call.
+struct IntegerFinishing {
+    double one = 0;
+    int digits = 0, lift = 0;
+    int64_t padded_channels = 0;  // of one digit
+    const int32_t *shifts = nullptr, *negative = nullptr, *mask = nullptr;
+    const int32_t *bound = nullptr, *bias_in = nullptr, *right = nullptr, *left = nullptr, *bias_out = nullptr;
+    const int32_t* thresholds = nullptr;
+    const int32_t* residual = nullptr;
+    int32_t* values = nullptr;
+};
+
 struct Finishing {
+    const float *inner_scale = nullptr, *inner_shift = nullptr;  // of the activation
+    const float *bias_in = nullptr, *slope = nullptr, *bias_out = nullptr;
     const float* residual = nullptr;
     const float *scale = nullptr, *shift = nullptr;
     bool clamp = false;
@@ -24,6 +37,20 @@ struct Finishing {
     float thresholds[kMaxThresholds] = {};
     const int32_t *sum_thresholds = nullptr, *flip = nullptr;  // flip: -1 where the direction is negative, else 0
     int64_t padded_channels = 0;                               // of both
+    IntegerFinishing integers;
+};
+
+// A convolution of integer values with binary weights, one pixel to one pixel: sums of values with signs.
+struct SignedSums {
+    int64_t channels = 0, outputs = 0, in_stride = 0;
+    int drop = 0;                     // bits dropped from each value before
+    const int32_t* masks = nullptr;   // [panel of kPanelChannels outputs][channel][kPanelChannels]: -1 where positive, else 0
+};
+
+// Where a precision gate opens: sums of high bits >= threshold, padded to kPanelChannels.
+struct GatePlan {
+    const int32_t* thresholds = nullptr;
+    bool skips = false;  // count low bits only where one of a few outputs needs them, instead of always
 };
 
 struct DenseConv {
@@ -46,6 +73,7 @@ struct ArrayPlan {
     const BorderClasses& borders;
     const Panels& panels;
     const CountConverter* converter;  // none: plain sums
+    GatePlan gate;                    // or none
 };
 
 class ArrayCode {
@@ -54,6 +82,7 @@ public:
     virtual int64_t scratch_bytes() const = 0;
     virtual void run(const uint64_t* x, int64_t images, const SumScale& scale, const Finishing& finishing,
                      unsigned char* scratch) const = 0;
+    virtual Gates take_gates() const { return {}; }
 };
 
 // Nothing here owns memory of the standard library: instruction-set regions must not instantiate its templates.
@@ -63,11 +92,15 @@ struct Code {
     int converter_shift;
     bool converter_has_lookup;
     ArrayCode* (*new_array)(const ArrayPlan& plan);
+    ArrayCode* (*new_integer_array)(const ArrayPlan& plan);  // finishing by integers
+    ArrayCode* (*new_gated_array)(const ArrayPlan& plan);
     void (*dense)(const DenseConv& conv, const float* x, const Finishing& finishing, unsigned char* scratch);
     void (*finish)(const float* values, int64_t pixels, const Finishing& finishing);
     // Values of images of a shape, [pixels][stride], pooled 2 x 2 or averaged over all pixels on the way.
     void (*pool)(const float* values, const Shape& shape, int64_t images, const Finishing& finishing);
     void (*mean)(const float* values, const Shape& shape, int64_t images, const Finishing& finishing);
+    void (*signed_sums)(const SignedSums& sums, const int32_t* values, int64_t pixels, const Finishing& finishing);
+    void (*finish_integers)(const int32_t* values, int64_t pixels, const Finishing& finishing);
 };
 
 // Room for the patches and sums of a few pixels.

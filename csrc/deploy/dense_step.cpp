@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <cmath>
+#include <cstring>
 #include <utility>
 
 #include "finish.h"
@@ -29,7 +32,17 @@ public:
     }
 
     int64_t scratch_bytes(int64_t images) const override {
-        return (finish.pool ? float_bytes(before_pool_, images) : 0) + dense_scratch_bytes(conv_);
+        const bool kept = finish.pool || finish.integers;
+        return (kept ? float_bytes(before_pool_, images) : 0) + dense_scratch_bytes(conv_);
+    }
+
+    Operations operations() const override {
+        const ConvGeometry& g = conv_.geometry;
+        const int64_t macs = g.out_pixels() * g.out_channels * g.taps() * g.channels;
+        Operations o = operations_of(finish, out_shape.channels * out_shape.pixels());
+        o.multiplications += macs;
+        o.additions += macs;  // of products and of the bias
+        return o;
     }
 
     void run(Workspace& workspace, int64_t images) const override {
@@ -37,17 +50,32 @@ public:
         conv.geometry.batch = images;
         const float* x = workspace.buffers[static_cast<size_t>(in)].values();
         const Finishing finishing = resolved(finish, workspace, images);
-        if (!finish.pool) {
+        if (!finish.pool && !finish.integers) {
             code_.dense(conv, x, finishing, workspace.scratch.data());
             return;
         }
         float* values = reinterpret_cast<float*>(workspace.scratch.data());
         code_.dense(conv, x, unfinished(before_pool_, values),
                     workspace.scratch.data() + float_bytes(before_pool_, images));
-        code_.pool(values, before_pool_, images, finishing);
+        if (finish.pool) return code_.pool(values, before_pool_, images, finishing);
+        to_integers(values, images * out_shape.pixels());
+        code_.finish_integers(reinterpret_cast<int32_t*>(values), images * out_shape.pixels(), finishing);
     }
 
 private:
+    // In place.
+    void to_integers(float* values, int64_t pixels) const {
+        const IntegerFinish& f = *finish.integers;
+        const int64_t stride = out_shape.stride();
+        for (int64_t pixel = 0; pixel < pixels; ++pixel, values += stride)
+            for (int64_t c = 0; c < stride; ++c) {
+                const double bound = f.bound[static_cast<size_t>(c)];
+                const double rounded = std::nearbyint(static_cast<double>(values[c]) * f.one);
+                const auto integer = static_cast<int32_t>(std::min(std::max(rounded, -bound), bound));
+                memcpy(values + c, &integer, sizeof integer);
+            }
+    }
+
     std::vector<double> weights_, bias_;
     DenseConv conv_;
     Shape before_pool_;

@@ -44,11 +44,19 @@ BNNKIT_INLINE void store_codes(const Finishing& f, int64_t pixel, int64_t channe
 
 // The end of a residual block of 1-bit activations is the common case, known when the code is compiled.
 inline bool ends_block(const Finishing& f) {
-    return f.residual && f.scale && f.clamp && f.floats && f.threshold_count == 1 && f.strict;
+    return f.residual && f.scale && f.clamp && f.floats && f.threshold_count == 1 && f.strict && !f.slope;
+}
+
+BNNKIT_INLINE Floats16 activated(const Finishing& f, Floats16 v, int64_t channel) {
+    if (f.inner_scale) v = v * floats_at(f.inner_scale + channel) + floats_at(f.inner_shift + channel);
+    v = v + floats_at(f.bias_in + channel);
+    v = v > Floats16{} ? v : v * floats_at(f.slope + channel);
+    return v + floats_at(f.bias_out + channel);
 }
 
 template <bool kEndsBlock>
 BNNKIT_INLINE void finish16(const Finishing& f, Floats16 v, int64_t pixel, int64_t channel) {
+    if (!kEndsBlock && f.slope) v = activated(f, v, channel);
     if (kEndsBlock || f.residual) v = v + floats_at(f.residual + pixel * f.stride + channel);
     if (kEndsBlock || f.scale) v = v * floats_at(f.scale + channel) + floats_at(f.shift + channel);
     if (kEndsBlock || f.clamp) {
@@ -78,7 +86,23 @@ BNNKIT_INLINE Floats16 scaled(const SumScale& s, Ints16 sum, int64_t channel) {
     return FinishInDouble{s.scale, s.base, s.bias}.neighbours(sum, channel);
 }
 
-// Finishes 16 channels at a time; engines with narrower tiles deliver them in several, which are put together first.
+// Calls finish(16 sums, pixel, channel) for a tile; engines with narrower tiles deliver 16 channels in several, which are put
+// together first.
+template <int kColumns, class Finish16>
+BNNKIT_INLINE void for_each_16(const int32_t* tile, int64_t pixel, int64_t pixels, int64_t output, int64_t outputs,
+                               int64_t channels, int32_t* joined, const Finish16& finish) {
+    if constexpr (kColumns % 16 == 0) {
+        for (int64_t r = 0; r < pixels; ++r, tile += kColumns)
+            for (int64_t o = 0; o < outputs; o += 16) finish(tile + o, pixel + r, output + o);
+    } else {
+        const int64_t at = output % 16;
+        for (int64_t r = 0; r < pixels; ++r)
+            memcpy(joined + r * 16 + at, tile + r * kColumns, kColumns * sizeof(int32_t));
+        if (at + kColumns < 16 && output + outputs < channels) return;
+        for (int64_t r = 0; r < pixels; ++r) finish(joined + r * 16, pixel + r, output - at);
+    }
+}
+
 template <int kColumns>
 class TileFinish {
 public:
@@ -100,18 +124,9 @@ public:
 
 private:
     template <class Finish16>
-    void rows(const int32_t* tile, int64_t pixel, int64_t pixels, int64_t output, int64_t outputs,
-              const Finish16& finish) const {
-        if constexpr (kColumns % 16 == 0) {
-            for (int64_t r = 0; r < pixels; ++r, tile += kColumns)
-                for (int64_t o = 0; o < outputs; o += 16) finish(tile + o, pixel + r, output + o);
-        } else {
-            const int64_t at = output % 16;
-            for (int64_t r = 0; r < pixels; ++r)
-                memcpy(joined + r * 16 + at, tile + r * kColumns, kColumns * sizeof(int32_t));
-            if (at + kColumns < 16 && output + outputs < f.channels) return;
-            for (int64_t r = 0; r < pixels; ++r) finish(joined + r * 16, pixel + r, output - at);
-        }
+    BNNKIT_INLINE void rows(const int32_t* tile, int64_t pixel, int64_t pixels, int64_t output, int64_t outputs,
+                            const Finish16& finish) const {
+        for_each_16<kColumns>(tile, pixel, pixels, output, outputs, f.channels, joined, finish);
     }
 
     const SumScale& scale;
@@ -119,13 +134,17 @@ private:
     int32_t* joined;  // [rows of a block][16], for narrow tiles
 };
 
-template <class Engine>
+#include "gated_engine.h"
+#include "integer_code.h"
+
+// `options` follow the operands in the engine's constructor: a converter, a gate.
+template <class Engine, template <int> class Finish>
 class Counting : public ArrayCode {
 public:
-    template <class... Converter>
-    explicit Counting(const ArrayPlan& plan, const Converter&... converter)
+    template <class... Options>
+    explicit Counting(const ArrayPlan& plan, const Options&... options)
         : plan_(plan),
-          engine_(plan.conv, plan.borders, plan.panels, converter...),
+          engine_(plan.conv, plan.borders, plan.panels, options...),
           loop_(plan.conv, plan.borders, engine_) {}
 
     int64_t scratch_bytes() const override { return kJoinedBytes + Loop::Room::bytes(plan_.conv, engine_); }
@@ -136,9 +155,11 @@ public:
         conv.x = x;
         conv.geometry.batch = images;
         const typename Loop::Room room(conv, scratch + kJoinedBytes);
-        const TileFinish<Engine::kColumns> finish(scale, finishing, reinterpret_cast<int32_t*>(scratch));
+        const Finish<Engine::kColumns> finish(scale, finishing, reinterpret_cast<int32_t*>(scratch));
         loop_.run(conv, 0, Loop::blocks(conv), 1, room, finish);
     }
+
+    Gates take_gates() const override { return engine_.take_gates(); }
 
 private:
     using Loop = TileLoop<Engine>;
@@ -149,9 +170,19 @@ private:
     const Loop loop_;
 };
 
-ArrayCode* new_array(const ArrayPlan& plan) {
-    if (plan.converter) return new Counting<AdcEngine>(plan, *plan.converter);
-    return new Counting<XnorEngine>(plan);
+template <template <int> class Finish>
+ArrayCode* counting(const ArrayPlan& plan) {
+    if (plan.converter) return new Counting<Ungated<AdcEngine>, Finish>(plan, *plan.converter);
+    return new Counting<Ungated<XnorEngine>, Finish>(plan);
+}
+
+ArrayCode* new_array(const ArrayPlan& plan) { return counting<TileFinish>(plan); }
+
+ArrayCode* new_integer_array(const ArrayPlan& plan) { return counting<IntegerTileFinish>(plan); }
+
+ArrayCode* new_gated_array(const ArrayPlan& plan) {
+    if (plan.converter) return new Counting<GatedEngine<AdcEngine>, TileFinish>(plan, plan.gate, *plan.converter);
+    return new Counting<GatedEngine<XnorEngine>, TileFinish>(plan, plan.gate);
 }
 
 // Products of floats are exact in double and are added in the order of the taps: the same sums for every instruction set.
@@ -250,7 +281,9 @@ static_assert(AdcEngine::kColumns == XnorEngine::kColumns, "panels suit both");
 #undef BNNKIT_INLINE
 
 constexpr Code code_of(Isa isa) {
-    return {isa, AdcEngine::kColumns, kShift, kHasLookup, new_array, run_dense, run_finish, run_pool, run_mean};
+    return {isa,       AdcEngine::kColumns, kShift,          kHasLookup, new_array, new_integer_array, new_gated_array,
+            run_dense, run_finish,          run_pool,        run_mean,   run_signed_sums,
+            run_finish_integers};
 }
 
 }  // namespace

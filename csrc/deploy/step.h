@@ -2,12 +2,14 @@
 //
 // A packed network is a list of steps over numbered buffers. A step reads one buffer (or the images), computes float values or
 // integer sums per pixel and channel, and finishes them: shortcut, normalization, Hardtanh, quantization. What leaves a step is
-// floats, bits, or both. Everything is NHWC: channels of a pixel lie together, floats padded to whole vectors of 16 channels,
-// bits to whole words, so that the next layer's patches are gathered by moving words.
+// values, bits, or both; values are float32, in networks of additions and bit operations int32. Everything is NHWC: channels of
+// a pixel lie together, values padded to whole vectors of 16 channels, bits to whole words, so that the next layer's patches
+// are gathered by moving words.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,10 +37,37 @@ struct Levels {
     std::vector<float> thresholds;
 };
 
+// An activation with a learned slope for negative values, between a normalization and two shifts; all per channel.
+struct Activation {
+    std::vector<float> scale, shift;              // v = v * scale + shift
+    std::vector<float> bias_in, slope, bias_out;  // v += bias_in; v = v > 0 ? v : v * slope; v += bias_out
+
+    bool used() const { return !slope.empty(); }
+};
+
+// Sums times a constant per channel: sum over digits d of sign[d] * ((sum << lift) >> shift[d]), shifts rounding down.
+struct ShiftAdd {
+    int digits = 0, lift = 0;
+    std::vector<int32_t> shifts, negative, mask;  // [digits][channels]: negative -1 or 0, mask 0 for digits not in use
+};
+
+// What happens to integer values v, in this order; int32, wide enough by construction.
+struct IntegerFinish {
+    int64_t channels = 0;                  // before padding
+    double one = 0;                        // not 0: v are floats, become rint(v * one), and saturate at
+    std::vector<int32_t> bound;            // these magnitudes
+    ShiftAdd scale;                        // v are sums; no digits: values already
+    std::vector<int32_t> bias_in;          // v += bias_in, or no activation
+    std::vector<int32_t> right, left;      // v = v < 0 ? v >> right << left : v
+    std::vector<int32_t> bias_out;         // v += bias_out
+    std::vector<int32_t> thresholds;       // keep whether v >= threshold, or none
+};
+
 // What happens to a step's values v, in this order; every arithmetic step rounds to float32 once.
 struct Finish {
     int out = 0;                      // buffer that receives the result
-    int residual = -1;                // v += floats of this buffer
+    Activation activation;            // or none
+    int residual = -1;                // v += values of this buffer, in integer steps after the scale
     bool pool = false;                // maximum over 2 x 2 pixels
     std::vector<float> scale, shift;  // v = v * scale + shift, per channel; or none
     bool clamp = false;               // to [-1, 1]
@@ -47,6 +76,15 @@ struct Finish {
     // Where only the code of an integer sum matters (no shortcut, no pooling, no floats kept): code = number of thresholds t
     // with sum >= sum_thresholds[t][channel], or -sum where flip[channel] is -1 instead of 0. Else empty.
     std::vector<int32_t> sum_thresholds, flip;
+    // Values are integers; nothing of the above is used but `out`, `residual`, `floats` and one plane of `levels`.
+    std::optional<IntegerFinish> integers;
+};
+
+// What a chip would do for one image, in all channels of all pixels.
+struct Operations {
+    int64_t binary_macs = 0;  // an exclusive-or and a count
+    int64_t additions = 0, shifts = 0, comparisons = 0, multiplications = 0;
+    int64_t conversions = 0;  // of analog partial sums
 };
 
 class Memory {  // zeroed, 64-byte aligned
@@ -70,6 +108,7 @@ struct Buffer {
     Memory floats, bits;
 
     float* values() const { return reinterpret_cast<float*>(floats.data()); }
+    int32_t* integers() const { return reinterpret_cast<int32_t*>(floats.data()); }
     uint64_t* plane(int p, int64_t images) const {
         return reinterpret_cast<uint64_t*>(bits.data()) + p * images * shape.pixels() * shape.words();
     }
@@ -82,6 +121,11 @@ struct Workspace {
     Memory scratch;
 };
 
+// Outputs of precision gates, and how many of them were open.
+struct Gates {
+    int64_t open = 0, outputs = 0;
+};
+
 class Step {
 public:
     Step(std::string name, int in, Shape in_shape, Shape out_shape, Finish finish)
@@ -90,7 +134,9 @@ public:
 
     virtual void run(Workspace& workspace, int64_t images) const = 0;
     virtual int64_t scratch_bytes(int64_t images) const = 0;
-    virtual int64_t multiplications() const { return 0; }  // binary products of one image, per pair of planes
+    virtual int64_t products() const { return 0; }  // of two codes, for one image
+    virtual Operations operations() const = 0;
+    virtual Gates take_gates() const { return {}; }  // since the last call
 
     const std::string name;
     const int in;

@@ -15,11 +15,15 @@ namespace bnnkit::deploy {
 // byte of the image is a channel.
 StepPointer image_step(std::string name, Shape images, Shape out, std::vector<float> values, Finish finish);
 
+// Stored images become bits: those of a channel are a thermometer of `planes` bits, the lowest set_bits[byte] of them set.
+StepPointer thermometer_step(std::string name, Shape images, int64_t planes, std::vector<int32_t> set_bits, Finish finish);
+
 // A convolution in full precision: weights float32 [out][channels][kernel_h][kernel_w], summed in double.
 StepPointer dense_step(std::string name, int in, const ConvGeometry& geometry, const float* weights, const float* bias,
                        Finish finish);
 
-StepPointer mean_step(std::string name, int in, Shape in_shape, Finish finish);
+// With `one` the values are integers that stand for value / one.
+StepPointer mean_step(std::string name, int in, Shape in_shape, double one, Finish finish);
 
 struct ArrayWeights {
     ConvGeometry geometry;  // one group
@@ -38,8 +42,28 @@ struct ArrayConverter {
     std::vector<float> bias;                  // or none
 };
 
+// A precision gate, see gated_engine.h; no thresholds: none.
+struct Gate {
+    std::vector<int32_t> thresholds;  // per output, of the sums of high bits
+    bool skips = false;
+};
+
 // Panels are taken over from `like`, an array step with the same weights, where there is one.
 StepPointer array_step(std::string name, int in, Shape in_shape, std::shared_ptr<const ArrayWeights> weights,
-                       ArrayConverter converter, Finish finish, const Step* like);
+                       ArrayConverter converter, Gate gate, Finish finish, const Step* like);
+
+// A 1x1 convolution of integer values with binary weights: signs [out][channels] of 1 and -1.
+StepPointer signed_sum_step(std::string name, int in, Shape in_shape, int64_t outputs, const int8_t* signs, int drop,
+                            Finish finish);
+
+// What a shortcut does to values, float or integer. A step reads the values of `in`: float values become `level_values` by the
+// number of `level_thresholds` they reach, if there are any; then a window moves over the pixels and keeps the largest value or
+// (2 x 2 only) the mean, which integers round down; then all channels are repeated.
+struct Window {
+    int64_t size = 1, stride = 1, pad = 0, repeats = 1;
+    bool maximum = false, integers = false;
+    std::vector<float> level_thresholds, level_values;
+};
+StepPointer window_step(std::string name, int in, Shape in_shape, Window window, Finish finish);
 
 }  // namespace bnnkit::deploy

@@ -66,13 +66,53 @@ private:
 
 }  // namespace
 
-void bind_network(py::module_& m) {
+static void bind_finish(py::module_& m) {
+    py::class_<Activation>(m, "Activation", "A normalization and a slope for negative values; see csrc/deploy/step.h.")
+        .def(py::init([](std::optional<Array<float>> scale, std::optional<Array<float>> shift,
+                         const Array<float>& bias_in, const Array<float>& slope, const Array<float>& bias_out) {
+                 return Activation{vector_of(scale), vector_of(shift), vector_of<float>(bias_in),
+                                   vector_of<float>(slope), vector_of<float>(bias_out)};
+             }),
+             py::kw_only(), py::arg("scale"), py::arg("shift"), py::arg("bias_in"), py::arg("slope"),
+             py::arg("bias_out"));
+
+    py::class_<IntegerFinish>(m, "IntegerFinish", "What happens to a step's integers; see csrc/deploy/step.h.")
+        .def(py::init([](double one, std::optional<Array<int32_t>> bound, int lift,
+                         std::optional<Array<int32_t>> shifts, std::optional<Array<int32_t>> signs,
+                         std::optional<Array<int32_t>> bias_in, std::optional<Array<int32_t>> right,
+                         std::optional<Array<int32_t>> left, std::optional<Array<int32_t>> bias_out,
+                         std::optional<Array<int32_t>> thresholds) {
+                 IntegerFinish f;
+                 f.one = one;
+                 f.bound = vector_of(bound);
+                 if (shifts) {
+                     if (!signs || shifts->ndim() != 2 || signs->size() != shifts->size())
+                         throw std::invalid_argument("shifts: needed [digits, channels], and as many signs");
+                     f.scale.digits = static_cast<int>(shifts->shape(0));
+                     f.scale.lift = lift;
+                     f.scale.shifts = vector_of(shifts);
+                     for (int32_t sign : vector_of(signs)) {
+                         f.scale.negative.push_back(sign < 0 ? -1 : 0);
+                         f.scale.mask.push_back(sign != 0 ? -1 : 0);
+                     }
+                 }
+                 f.bias_in = vector_of(bias_in), f.right = vector_of(right), f.left = vector_of(left);
+                 f.bias_out = vector_of(bias_out), f.thresholds = vector_of(thresholds);
+                 return f;
+             }),
+             py::kw_only(), py::arg("one") = 0.0, py::arg("bound") = py::none(), py::arg("lift") = 0,
+             py::arg("shifts") = py::none(), py::arg("signs") = py::none(), py::arg("bias_in") = py::none(),
+             py::arg("right") = py::none(), py::arg("left") = py::none(), py::arg("bias_out") = py::none(),
+             py::arg("thresholds") = py::none());
+
     py::class_<Finish>(m, "Finish", "What happens to a step's values; see csrc/deploy/step.h.")
         .def(py::init([](int out, int residual, bool pool, std::optional<Array<float>> scale,
                          std::optional<Array<float>> shift, bool clamp, bool floats, int planes, bool thermometer,
                          bool strict, std::vector<float> thresholds, std::optional<Array<int32_t>> sum_thresholds,
-                         std::optional<Array<int32_t>> flip) {
+                         std::optional<Array<int32_t>> flip, std::optional<Activation> activation,
+                         std::optional<IntegerFinish> integers) {
                  return Finish{out,
+                               activation.value_or(Activation{}),
                                residual,
                                pool,
                                vector_of(scale),
@@ -81,23 +121,63 @@ void bind_network(py::module_& m) {
                                floats,
                                {planes, thermometer, strict, std::move(thresholds)},
                                vector_of(sum_thresholds),
-                               vector_of(flip)};
+                               vector_of(flip),
+                               std::move(integers)};
              }),
              py::kw_only(), py::arg("out"), py::arg("residual") = -1, py::arg("pool") = false,
              py::arg("scale") = py::none(), py::arg("shift") = py::none(), py::arg("clamp") = false,
              py::arg("floats") = true, py::arg("planes") = 0, py::arg("thermometer") = false, py::arg("strict") = true,
              py::arg("thresholds") = std::vector<float>{}, py::arg("sum_thresholds") = py::none(),
-             py::arg("flip") = py::none());
+             py::arg("flip") = py::none(), py::arg("activation") = py::none(), py::arg("integers") = py::none());
+}
+
+static void bind_steps(py::module_& m) {
+    py::class_<Operations>(m, "Operations", "What a chip would do for one image.")
+        .def_readonly("binary_macs", &Operations::binary_macs)
+        .def_readonly("additions", &Operations::additions)
+        .def_readonly("shifts", &Operations::shifts)
+        .def_readonly("comparisons", &Operations::comparisons)
+        .def_readonly("multiplications", &Operations::multiplications)
+        .def_readonly("conversions", &Operations::conversions);
 
     py::class_<Step, HeldStep>(m, "Step", "One layer of a packed network; never changes.")
         .def_readonly("name", &Step::name)
-        .def_property_readonly("multiplications", &Step::multiplications);
+        .def_property_readonly("products", &Step::products)
+        .def_property_readonly("operations", &Step::operations)
+        .def("take_gates", [](const Step& step) {
+            const Gates gates = step.take_gates();
+            return std::pair{gates.open, gates.outputs};
+        });
 
     m.def("image_step", [](const std::string& name, std::array<int64_t, 3> images, std::array<int64_t, 3> out,
                            const Array<float>& values, const Finish& finish) {
         std::vector<float> table(values.data(), values.data() + values.size());
         return held(image_step(name, shape_of(images), shape_of(out), std::move(table), finish));
     });
+    m.def("thermometer_step", [](const std::string& name, std::array<int64_t, 3> images, int64_t planes,
+                                 std::vector<int32_t> set_bits, const Finish& finish) {
+        return held(thermometer_step(name, shape_of(images), planes, std::move(set_bits), finish));
+    });
+    m.def("signed_sum_step", [](const std::string& name, int in, std::array<int64_t, 3> in_shape,
+                                const Array<int8_t>& signs, int drop, const Finish& finish) {
+        if (signs.ndim() != 2 || signs.shape(1) != in_shape[0])
+            throw std::invalid_argument(name + ": signs do not fit the input");
+        return held(signed_sum_step(name, in, shape_of(in_shape), signs.shape(0), signs.data(), drop, finish));
+    });
+    m.def(
+        "window_step",
+        [](const std::string& name, int in, std::array<int64_t, 3> in_shape, const Finish& finish, int64_t size,
+           int64_t stride, int64_t pad, int64_t repeats, bool maximum, bool integers,
+           std::vector<float> level_thresholds, std::vector<float> level_values) {
+            return held(window_step(name, in, shape_of(in_shape),
+                                    {size, stride, pad, repeats, maximum, integers, std::move(level_thresholds),
+                                     std::move(level_values)},
+                                    finish));
+        },
+        py::arg("name"), py::arg("in_buffer"), py::arg("in_shape"), py::arg("finish"), py::kw_only(),
+        py::arg("size") = 1, py::arg("stride") = 1, py::arg("pad") = 0, py::arg("repeats") = 1,
+        py::arg("maximum") = false, py::arg("integers") = false, py::arg("level_thresholds") = std::vector<float>{},
+        py::arg("level_values") = std::vector<float>{});
     m.def("dense_step", [](const std::string& name, int in, std::array<int64_t, 3> in_shape,
                            const Array<float>& weights, const std::optional<Array<float>>& bias,
                            std::array<int64_t, 2> stride, std::array<int64_t, 2> padding, const Finish& finish) {
@@ -108,9 +188,10 @@ void bind_network(py::module_& m) {
         if (bias && bias->size() != g.out_channels) throw std::invalid_argument(name + ": wrong biases");
         return held(dense_step(name, in, g, weights.data(), bias ? bias->data() : nullptr, finish));
     });
-    m.def("mean_step", [](const std::string& name, int in, std::array<int64_t, 3> in_shape, const Finish& finish) {
-        return held(mean_step(name, in, shape_of(in_shape), finish));
-    });
+    m.def("mean_step",
+          [](const std::string& name, int in, std::array<int64_t, 3> in_shape, double one, const Finish& finish) {
+              return held(mean_step(name, in, shape_of(in_shape), one, finish));
+          });
 
     py::class_<HeldWeights>(m, "ArrayWeights", "Packed weights of one layer and the layout they have.")
         .def(py::init([](const Array<uint8_t>& rows, std::array<int64_t, 3> in_shape, std::array<int64_t, 2> kernel,
@@ -140,12 +221,18 @@ void bind_network(py::module_& m) {
     m.def("array_step",
           [](const std::string& name, int in, std::array<int64_t, 3> in_shape, const HeldWeights& weights,
              const std::optional<Array<int32_t>>& thresholds, const std::optional<Array<int32_t>>& levels, double scale,
-             double offset, const std::optional<Array<float>>& bias, const Finish& finish, const HeldStep& like) {
+             double offset, const std::optional<Array<float>>& bias, const std::optional<Array<int32_t>>& gate,
+             bool gate_skips, const Finish& finish, const HeldStep& like) {
               ArrayConverter converter{vector_of(thresholds), vector_of(levels), scale, offset, vector_of(bias)};
               return held(
-                  array_step(name, in, shape_of(in_shape), weights.weights, std::move(converter), finish, like.get()));
+                  array_step(name, in, shape_of(in_shape), weights.weights, std::move(converter),
+                                     {vector_of(gate), gate_skips}, finish, like.get()));
           });
+}
 
+void bind_network(py::module_& m) {
+    bind_finish(m);
+    bind_steps(m);
     py::class_<HeldNetwork>(m, "Network", "Steps put together; torch.ops.bnnkit.run_networks runs it by its number.")
         .def(py::init<const std::vector<HeldStep>&>())
         .def_property_readonly("number", &HeldNetwork::number)

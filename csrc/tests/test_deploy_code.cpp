@@ -191,7 +191,7 @@ TEST("deploy: array convolutions") {
                       const CountConverter converter(args, borders, code.converter_shift, code.converter_shift,
                                                      code.converter_has_lookup);
                       const std::unique_ptr<ArrayCode> array(
-                          code.new_array({packed.conv, borders, panels, converts ? &converter : nullptr}));
+                          code.new_array({packed.conv, borders, panels, converts ? &converter : nullptr, {}}));
                       const Memory scratch(array->scratch_bytes());
                       array->run(packed.conv.x, g.batch, in_float ? exact : scale, f, scratch.data());
                   });

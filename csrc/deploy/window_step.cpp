@@ -1,0 +1,133 @@
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <stdexcept>
+#include <utility>
+
+#include "finish.h"
+#include "steps.h"
+
+namespace bnnkit::deploy {
+namespace {
+
+Shape shape_after(const Shape& in, const Window& w) {
+    if (w.size < 1 || w.stride < 1 || w.pad < 0 || w.pad >= w.size || w.repeats < 1)
+        throw std::invalid_argument("window: impossible");
+    return {in.channels * w.repeats, (in.height + 2 * w.pad - w.size) / w.stride + 1,
+            (in.width + 2 * w.pad - w.size) / w.stride + 1};
+}
+
+class WindowStep : public Step {
+public:
+    WindowStep(std::string name, int in, Shape in_shape, Window window, Finish finish)
+        : Step(std::move(name), in, in_shape, shape_after(in_shape, window), std::move(finish)),
+          window_(std::move(window)) {
+        const Window& w = window_;
+        if (!w.maximum && w.size != 1 && (w.size != 2 || w.stride != 2 || w.pad != 0))
+            throw std::invalid_argument(this->name + ": means are those of 2 x 2 pixels");
+        if (w.maximum && !w.integers) throw std::invalid_argument(this->name + ": maxima are those of integers");
+        if (!w.level_values.empty() && w.level_values.size() != w.level_thresholds.size() + 1)
+            throw std::invalid_argument(this->name + ": needed one level more than thresholds");
+        if (out_shape.height < 1 || out_shape.width < 1) throw std::invalid_argument(this->name + ": no pixels left");
+    }
+
+    int64_t scratch_bytes(int64_t images) const override {
+        return float_bytes(out_shape, images) + float_bytes(in_shape, window_.level_values.empty() ? 0 : images);
+    }
+
+    Operations operations() const override {
+        const Window& w = window_;
+        const int64_t values = out_shape.pixels() * in_shape.channels, others = w.size * w.size - 1;
+        Operations o = operations_of(finish, out_shape.channels * out_shape.pixels());
+        o.comparisons += static_cast<int64_t>(w.level_thresholds.size()) * in_shape.pixels() * in_shape.channels;
+        (w.maximum ? o.comparisons : o.additions) += values * others;
+        if (!w.maximum && others) (w.integers ? o.shifts : o.multiplications) += values;
+        return o;
+    }
+
+    void run(Workspace& workspace, int64_t images) const override {
+        const Buffer& from = workspace.buffers[static_cast<size_t>(in)];
+        const Finishing finishing = resolved(finish, workspace, images);
+        const int64_t pixels = images * out_shape.pixels();
+        if (window_.integers) {
+            int32_t* to = reinterpret_cast<int32_t*>(workspace.scratch.data());
+            window_.maximum ? maxima(from.integers(), images, to) : means(from.integers(), images, to);
+            code_.finish_integers(to, pixels, finishing);
+            return;
+        }
+        float* to = reinterpret_cast<float*>(workspace.scratch.data());
+        const float* values = from.values();
+        if (!window_.level_values.empty()) {
+            float* quantized = to + float_bytes(out_shape, images) / static_cast<int64_t>(sizeof(float));
+            quantize(values, images * in_shape.pixels() * in_shape.stride(), quantized);
+            values = quantized;
+        }
+        means(values, images, to);
+        code_.finish(to, pixels, finishing);
+    }
+
+private:
+    void quantize(const float* values, int64_t count, float* to) const {
+        const std::vector<float>& thresholds = window_.level_thresholds;
+        for (int64_t i = 0; i < count; ++i) {
+            int level = 0;
+            for (const float threshold : thresholds) level += values[i] >= threshold;
+            to[i] = window_.level_values[static_cast<size_t>(level)];
+        }
+    }
+
+    static float mean_of(float a, float b, float c, float d) {
+        return static_cast<float>((static_cast<double>(a) + b + c + d) / 4);
+    }
+    static int32_t mean_of(int32_t a, int32_t b, int32_t c, int32_t d) { return (a + b + c + d) >> 2; }
+
+    template <class T>
+    void means(const T* values, int64_t images, T* to) const {
+        const int64_t channels = in_shape.channels, stride = in_shape.stride(), row = in_shape.width * stride;
+        for_each_pixel(images, to, [&](int64_t image, int64_t y, int64_t x, T* pixel) {
+            const T* top = values + ((image * in_shape.height + y) * in_shape.width + x) * stride;
+            if (window_.size == 1)
+                std::copy(top, top + channels, pixel);
+            else
+                for (int64_t c = 0; c < channels; ++c)
+                    pixel[c] = mean_of(top[c], top[stride + c], top[row + c], top[row + stride + c]);
+        });
+    }
+
+    void maxima(const int32_t* values, int64_t images, int32_t* to) const {
+        const int64_t channels = in_shape.channels, stride = in_shape.stride();
+        for_each_pixel(images, to, [&](int64_t image, int64_t y, int64_t x, int32_t* pixel) {
+            std::fill(pixel, pixel + channels, std::numeric_limits<int32_t>::min());
+            for (int64_t ky = std::max<int64_t>(y, 0); ky < std::min(y + window_.size, in_shape.height); ++ky)
+                for (int64_t kx = std::max<int64_t>(x, 0); kx < std::min(x + window_.size, in_shape.width); ++kx) {
+                    const int32_t* from = values + ((image * in_shape.height + ky) * in_shape.width + kx) * stride;
+                    for (int64_t c = 0; c < channels; ++c) pixel[c] = std::max(pixel[c], from[c]);
+                }
+        });
+    }
+
+    // each(image, first row, first column, to) fills the channels of a pixel, which are then repeated.
+    template <class T, class Each>
+    void for_each_pixel(int64_t images, T* to, const Each& each) const {
+        const int64_t channels = in_shape.channels;
+        for (int64_t image = 0; image < images; ++image)
+            for (int64_t y = 0; y < out_shape.height; ++y)
+                for (int64_t x = 0; x < out_shape.width; ++x, to += out_shape.stride()) {
+                    each(image, y * window_.stride - window_.pad, x * window_.stride - window_.pad, to);
+                    for (int64_t r = 1; r < window_.repeats; ++r) std::copy(to, to + channels, to + r * channels);
+                }
+    }
+
+    const Window window_;
+    const Code& code_ = usual_code();
+};
+
+}  // namespace
+
+StepPointer window_step(std::string name, int in, Shape in_shape, Window window, Finish finish) {
+    const int64_t channels = in_shape.channels * window.repeats;
+    return std::make_shared<WindowStep>(std::move(name), in, in_shape, std::move(window),
+                                        padded(std::move(finish), channels));
+}
+
+}  // namespace bnnkit::deploy
