@@ -21,19 +21,20 @@ if TYPE_CHECKING:
     from bnnkit.train.loop import Silent, Watcher
     from bnnkit.train.plan import Plan, resolve
     from bnnkit.train.recipes import RECIPES, Recipe, recipe_for
-    from bnnkit.train.session import Outcome, Summary, resume, start
+    from bnnkit.train.series import Outcome, Summary
+    from bnnkit.train.session import resume, start
 
 _HOME = {
     "Config": "config",
     "Evaluation": "evaluation",
-    "Outcome": "session",
+    "Outcome": "series",
     "Plan": "plan",
     "Preparation": "images",
     "RECIPES": "recipes",
     "Recipe": "recipes",
     "Score": "evaluation",
     "Silent": "loop",
-    "Summary": "session",
+    "Summary": "series",
     "Watcher": "loop",
     "evaluate": "evaluation",
     "recipe_for": "recipes",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,8 +21,9 @@ Milestones: TypeAlias = tuple[tuple[float, float], ...]
 SECTIONS = ("model", "data", "training", "machine")
 
 
-def _option(section: str, comment: str) -> Any:
-    return field(metadata={"section": section, "comment": comment})
+def _option(section: str, comment: str, default: Any = MISSING) -> Any:
+    # Options that came later have a default, so that older runs can still be read.
+    return field(default=default, metadata={"section": section, "comment": comment})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,14 +39,14 @@ class Config:
     mapping: str = _option("model", "inputs that share an array: channel or tap")
     channels_per_array: int | None = _option("model", "input channels of an array; left out: what fits")
     adc_sigma: float | None = _option("model", "width of the converter's impulse gradient; left out: published")
-    value_gradient: str = _option("model", "gradient of the value quantizers: ste or iga")
+    value_gradient: str = _option("model", "gradient of activations: ste, iga, clip, polynomial, sigmoid or ede")
     width: int = _option("model", "multiplier of the channel counts")
     init: str | None = _option("model", "checkpoint the weights start from; left out: random")
 
     dataset: str = _option("data", "bnnkit data list")
     data_dir: str | None = _option("data", "where prepared datasets live; left out: the usual place")
     val_split: int = _option("data", "training images held out to choose the checkpoint")
-    augment: str = _option("data", "crop-flip (pad 4, crop, mirror), shift (by up to 2 pixels) or none")
+    augment: str = _option("data", "crop-flip (pad 4, crop, mirror), reflect-crop-flip, shift (by 2 pixels) or none")
     limit: int | None = _option("data", "images used of the training and of the test set; left out: all")
 
     epochs: int = _option("training", "passes over the training images")
@@ -55,6 +56,14 @@ class Config:
     schedule: str = _option("training", "constant, piecewise, cosine or linear")
     milestones: tuple[tuple[float, float], ...] = _option("training", "piecewise: [from this epoch on, learning rate]")
     weight_decay: float = _option("training", "of the optimizer")
+    decay_on: str = _option("training", "what weight decay acts on: all or convolutions (their weights)", "all")
+    clip_factor: float = _option("training", "gradients at most so many times as long as the weights; 0: any", 0.0)
+    label_smoothing: float = _option("training", "share of the target spread over all classes", 0.0)
+    teacher: str | None = _option("training", "checkpoint whose outputs are imitated; left out: none", None)
+    distill: float = _option("training", "share of the loss that is the distance from the teacher", 1.0)
+    temperature: float = _option("training", "outputs are divided by it before they are compared with a teacher's", 1.0)
+    gate_penalty: float = _option("training", "weight of the gates' thresholds in the loss", 0.0)
+    gate_target: float = _option("training", "what the penalty pulls the gates' thresholds to", 0.0)
     seed: int = _option("training", "of the initial weights, data order, augmentation and validation split")
     precision: str = _option("training", "of the full-precision layers: fp32 or bf16")
     max_steps: int | None = _option("training", "stop after so many steps; left out: train to the end")
@@ -73,6 +82,24 @@ class Config:
         if self.weight_quant is not None:
             return f"{self.model}-a{self.ao_bit}-w{self.w_bit}-{self.weight_quant}"
         return f"{self.model}-a{self.ao_bit}-w{self.w_bit}-adc{self.adc_bit}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all options by name; `Config.from_json` reads them."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, options: Mapping[str, Any]) -> Config:
+        """Read what `as_json` returned, also after it was JSON.
+
+        Raises:
+            MismatchError: an option of another version of bnnkit.
+        """
+        try:
+            return cls(**{**options, "milestones": tuple((start, rate) for start, rate in options["milestones"])})
+        except (TypeError, KeyError, ValueError) as failure:
+            raise MismatchError(
+                f"options in stamp.json: not of this bnnkit: {failure}", hint="train again"
+            ) from failure
 
     def model_options(self) -> dict[str, Any]:
         """Return the arguments of `create_model` except classes and in_shape, which come from the data."""

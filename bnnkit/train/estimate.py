@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
+from bnnkit.data import Dataset
+from bnnkit.train.config import Config
 from bnnkit.train.evaluation import evaluate
-from bnnkit.train.plan import Plan
 from bnnkit.train.training import EVALUATION_BATCH, Training
 
 TIMED_STEPS = 3
@@ -31,12 +32,12 @@ class Estimate:
         return dict(vars(self))
 
 
-def estimate(plan: Plan) -> Estimate:
+def estimate(config: Config, dataset: Dataset) -> Estimate:
     """Time a few steps and one evaluation batch of a fresh network; nothing is written.
 
     The first step, which also allocates, is not counted unless it alone takes very long.
     """
-    training = Training(plan.config, plan.dataset)
+    training = Training(config, dataset)
     times: list[float] = []
     start = time.perf_counter()
     while len(times) <= TIMED_STEPS and time.perf_counter() - start < MOST_SECONDS:
@@ -45,7 +46,7 @@ def estimate(plan: Plan) -> Estimate:
         training.step()
         times.append(training.position.step_seconds - before)
     step = min(times[1:] or times)
-    some = torch.arange(min(EVALUATION_BATCH, len(plan.dataset.test)))
+    some = torch.arange(min(EVALUATION_BATCH, len(dataset.test)))
     image = evaluate(training.model, training.test_images, some, training.preparation).seconds / len(some)
     epochs = training.steps_total / training.images.steps
     evaluated = epochs * len(training.images.validation) + 2 * len(training.test_indices)

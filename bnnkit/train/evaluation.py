@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from bnnkit.data import Split
 from bnnkit.deploy import PackedNetwork, run_together
 from bnnkit.errors import GateError
-from bnnkit.nn import images_from
+from bnnkit.nn import Gates, images_from, take_gates
 from bnnkit.train.images import Preparation
 from bnnkit.train.nonfinite import first_non_finite
 from bnnkit.train.precision import repeatable
@@ -86,6 +86,7 @@ class Evaluation:
         logits: float32 [N, classes], on the CPU.
         predictions: int64 [N]; -1 where a logit is not finite, which counts as wrong.
         seconds: time it took.
+        gates: what the precision gates did for these images; None for a network without.
     """
 
     score: Score
@@ -93,6 +94,7 @@ class Evaluation:
     logits: Tensor
     predictions: Tensor
     seconds: float
+    gates: Gates | None = None
 
     @property
     def non_finite(self) -> int:
@@ -138,12 +140,13 @@ def evaluate(
     """
     was_training = model.training
     model.eval()
+    take_gates(model)
     try:
         with repeatable(model):
             [found] = _evaluate(lambda x: _forward(model, preparation(x))[None], split, indices, batch, each)
     finally:
         model.train(was_training)
-    return found
+    return replace(found, gates=take_gates(model))
 
 
 @torch.inference_mode()
@@ -163,7 +166,10 @@ def evaluate_packed(
     """
     if not networks:
         return []
-    return _evaluate(lambda x: run_together(networks, preparation.fit(x).cpu()), split, indices, batch, each)
+    for network in networks:
+        network.take_gates()
+    every = _evaluate(lambda x: run_together(networks, preparation.fit(x).cpu()), split, indices, batch, each)
+    return [replace(found, gates=network.take_gates()) for found, network in zip(every, networks, strict=True)]
 
 
 def _evaluate(

@@ -32,6 +32,12 @@ def crop_flip(images: Tensor, key: tuple[int, int, Tensor]) -> Tensor:
     return random_crop_flip(images, pad=4, key=key)
 
 
+@AUGMENTATIONS.register("reflect-crop-flip")
+def reflect_crop_flip(images: Tensor, key: tuple[int, int, Tensor]) -> Tensor:
+    """Return uint8 [B, C, H, W] images as `crop_flip` does, with the image itself reflected into the border."""
+    return random_crop_flip(images, pad=4, border="reflect", key=key)
+
+
 @AUGMENTATIONS.register("shift")
 def shift(images: Tensor, key: tuple[int, int, Tensor]) -> Tensor:
     """Return uint8 [B, C, H, W] images shifted by up to 2 pixels: what handwriting allows."""
@@ -53,8 +59,15 @@ class Preparation:
     std: tuple[float, ...]
 
     @classmethod
-    def of(cls, dataset: Dataset, shape: Shape) -> Preparation:
-        """Return the dataset's own normalization, repeated where grey images become colour."""
+    def of(cls, dataset: Dataset, shape: Shape, *, normalized: bool = True) -> Preparation:
+        """Return the dataset's own normalization, repeated where grey images become colour.
+
+        Args:
+            normalized: whether the network expects that; otherwise inputs are pixel / 255, from which
+                round(255 * input) gives every byte back.
+        """
+        if not normalized:
+            return cls(shape, (0.0,) * shape[0], (1.0,) * shape[0])
         repeats = shape[0] // len(dataset.mean)
         return cls(shape, dataset.mean * repeats, dataset.std * repeats)
 
@@ -91,10 +104,14 @@ class TrainingImages:
     """Training and validation images of one training, uint8 on its device.
 
     Batches depend on (seed, epoch, step) only. All images are used in every epoch: they are cut into batches whose
-    sizes differ by at most one and are at most `config.batch`.
+    sizes differ by at most one and are at most `config.batch`. They stay bytes, because every network that reads them
+    has a normalization of its own.
+
+    Args:
+        shape: of the network's images.
     """
 
-    def __init__(self, config: Config, dataset: Dataset, preparation: Preparation, device: torch.device) -> None:
+    def __init__(self, config: Config, dataset: Dataset, shape: Shape, device: torch.device) -> None:
         used = limited(len(dataset.train), config.limit)
         train, held_out = validation_split(len(used), config.val_split, config.seed)
         if len(train) < 2:
@@ -102,7 +119,7 @@ class TrainingImages:
         self.split = Split(dataset.train.images.to(device), dataset.train.labels.to(device))
         self.train = used[train]
         self.validation = used[held_out]
-        self.preparation = preparation
+        self.shape = shape
         self._config = config
         self._augment = AUGMENTATIONS.get(config.augment)
         self._device = device
@@ -116,14 +133,13 @@ class TrainingImages:
         return min(-(-count // self._config.batch), count // 2)
 
     def batch(self, epoch: int, step: int) -> tuple[Tensor, Tensor]:
-        """Return images, float32 [B, *shape], and labels, int64 [B], of one step."""
+        """Return augmented images, uint8 [B, *shape], and labels, int64 [B], of one step."""
         if epoch != self._epoch:
             order = self.train[permutation(len(self.train), self._config.seed, _ORDER_KEY, epoch)]
             self._epoch, self._batches = epoch, order.tensor_split(self.steps)
         indices = self._batches[step].to(self._device)
-        images = self.preparation.fit(self.split.images[indices])
-        images = self._augment(images, (self._config.seed, epoch, indices))
-        return self.preparation.normalize(images), self.split.labels[indices]
+        images = fit_shape(self.split.images[indices], self.shape)
+        return self._augment(images, (self._config.seed, epoch, indices)), self.split.labels[indices]
 
 
 def limited(count: int, limit: int | None) -> Tensor:

@@ -13,6 +13,7 @@ from bnnkit.errors import GateError, InterruptedRunError
 from bnnkit.runs import Run
 from bnnkit.train import curve
 from bnnkit.train.evaluation import Evaluation, Score
+from bnnkit.train.gate_report import gates_json, gates_text
 from bnnkit.train.interrupt import StopRequest
 from bnnkit.train.schedule import learning_rate
 from bnnkit.train.training import Training
@@ -45,7 +46,7 @@ class Silent:
 class Result:
     """What a training came to; `test` is the checkpoint chosen on validation images, `test_last` the final weights.
 
-    `chosen` names the file of the first, "best-val" or "last".
+    `chosen` names the file of the first, "best-val" or "last"; `gates` is what its precision gates did in the test.
     """
 
     test: Score
@@ -56,6 +57,7 @@ class Result:
     seconds: float
     limited: bool
     chosen: str
+    gates: dict[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the numbers, accuracies in percent."""
@@ -68,6 +70,7 @@ class Result:
             "epochs": self.epochs,
             "seconds": self.seconds,
             "limited": self.limited,
+            "gates": self.gates,
         }
 
 
@@ -155,14 +158,17 @@ class _Fitting:
             seconds=position.total_seconds,
             limited=self.config.limited,
             chosen=chosen,
+            gates=gates_json(best.gates, best.score.total, len(training.dataset.test)),
         )
         self._draw(result)
         run.write_json("results.json", result.as_json())
         self._say(f"test {result.test} with the {chosen} weights{' (limited)' if result.limited else ''}")
+        if result.gates is not None:
+            self._say(gates_text(result.gates))
         return result
 
     def _record(self, found: Evaluation | None) -> dict[str, Any]:
-        position = self.training.position
+        position, held_out = self.training.position, len(self.training.images.validation)
         return {
             "epoch": position.epoch + 1,
             "steps": position.step,
@@ -171,19 +177,21 @@ class _Fitting:
             "train_accuracy": 100 * position.correct / position.seen,
             "val_loss": found.loss if found and math.isfinite(found.loss) else None,
             "val_accuracy": 100 * found.score.accuracy if found else None,
+            "val_gates": gates_json(found.gates, found.score.total, held_out) if found else None,
             "seconds": position.epoch_seconds,
             "images_per_second": position.seen / position.step_seconds,
         }
 
     def _line(self, record: Mapping[str, Any]) -> str:
-        epochs = self.config.epochs
+        epochs, gates = self.config.epochs, record["val_gates"]
+        bits = "" if gates is None else f"  {gates['activation_bits']:.2f} bits"
         val = "" if record["val_accuracy"] is None else f"  val {record['val_accuracy']:6.2f} %"
         remaining = (self.training.steps_total - self.training.steps_done) / self.training.images.steps
         recent = [r["seconds"] / r["steps"] for r in self.records[-5:]]
         eta = remaining * self.training.images.steps * sum(recent) / len(recent)
         return (
             f"epoch {record['epoch']:>{len(str(epochs))}}/{epochs}  loss {record['loss']:.4f}  "
-            f"train {record['train_accuracy']:6.2f} %{val}  lr {record['lr']:.2g}  "
+            f"train {record['train_accuracy']:6.2f} %{val}{bits}  lr {record['lr']:.2g}  "
             f"{record['seconds']:.2f} s/epoch  {record['images_per_second']:,.0f} images/s  ETA {duration(eta)}"
         )
 

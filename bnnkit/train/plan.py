@@ -9,16 +9,15 @@ from typing import Any
 
 import torch
 
+from bnnkit import runs
 from bnnkit.data import Dataset, is_prepared, load
 from bnnkit.data.content import Progress
-from bnnkit.errors import MissingError, UsageError
+from bnnkit.errors import UsageError
 from bnnkit.models import MODELS, parse_options
+from bnnkit.train.checks import check
 from bnnkit.train.config import Config, read_toml
-from bnnkit.train.images import AUGMENTATIONS
-from bnnkit.train.optimizers import OPTIMIZERS
-from bnnkit.train.precision import PRECISIONS
-from bnnkit.train.recipes import RECIPES, recipe_for
-from bnnkit.train.schedule import learning_rate
+from bnnkit.train.recipes import RECIPES, Recipe, recipe_for
+from bnnkit.train.subject import find
 
 EMBEDDED = "digits"
 DEFAULT_SEED = 1
@@ -26,11 +25,13 @@ EMBEDDED_BATCH = 32
 """The digits are so few that larger batches would leave too few steps."""
 MAX_DEFAULT_VALIDATION = 5000
 
+ONE_STEP = ("w_bit", "init")
+"""Options that say what only one step of a recipe can do."""
+
 _FIXED: dict[str, Any] = {
     "rows": 128,
     "channels_per_array": None,
     "adc_sigma": None,
-    "value_gradient": "ste",
     "init": None,
     "data_dir": None,
     "limit": None,
@@ -43,87 +44,137 @@ _FIXED: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Plan:
-    """A resolved training with its data; `notices` are what the person should know about the choices made."""
+    """A resolved training with its data.
+
+    Attributes:
+        config: of the training, in a recipe of two steps of the last one.
+        notices: what the person should know about the choices made.
+        first: the step before it, whose weights it starts from; None where there is only one.
+    """
 
     config: Config
     dataset: Dataset
     notices: tuple[str, ...]
+    first: Config | None = None
+
+    @property
+    def steps(self) -> tuple[Config, ...]:
+        """The trainings in their order."""
+        return (self.config,) if self.first is None else (self.first, self.config)
 
 
 def resolve(
-    model: str | None, given: Mapping[str, Any], *, recipe: str | None = None, progress: Progress | None = None
+    model: str | None,
+    given: Mapping[str, Any],
+    *,
+    recipe: str | None = None,
+    progress: Progress | None = None,
+    root: Path = runs.ROOT,
 ) -> Plan:
     """Complete the options of a training.
 
     Args:
         model: a network's name; None takes the recipe's.
-        given: options of `Config` by name, as asked for; bits may be text, `val_split` a share (below 1) or a count.
+        given: options of `Config` by name, as asked for; bits may be text, `val_split` a share (below 1) or a count,
+            `teacher` whatever `bnnkit.train.subject.find` understands. They apply to every step of a recipe; with one
+            of `ONE_STEP` only the last step remains.
         recipe: name in `RECIPES` or path of a TOML file (a run's config.toml is one); None takes the model's usual one.
         progress: called with (stage, done, total) if the dataset has to be downloaded.
+        root: where run directories live.
 
     Raises:
         UsageError: unknown name or impossible value.
-        MissingError: no GPU, or a dataset that is neither prepared nor downloadable.
+        MissingError: no GPU, no such teacher, or a dataset that is neither prepared nor downloadable.
 
     Example:
         >>> plan = resolve("mlp", {"dataset": "digits", "adc_bit": "4"})
         >>> plan.config.adc_bit, plan.config.schedule, plan.config.val_split
         (4, 'cosine', 144)
     """
-    base = _recipe_options(recipe, model)
-    name = model or base.get("model")
+    basis = _basis(recipe, model)
+    name = model or basis.model
     if name is None:
         raise UsageError("train: no model; MODEL or a recipe file that names one was needed", hint="bnnkit models list")
-    entry = MODELS.get(name)
-    asked = {**base, **given}
-    dataset_name, notices = _dataset_name(name, entry.dataset, asked)
+    asked = {**basis.written, **given}
+    if asked.get("teacher") is not None:
+        asked["teacher"] = str(find(asked["teacher"], root=root).path)
+    dataset_name, data_notices = _dataset_name(name, MODELS.get(name).dataset, asked)
     dataset = load(dataset_name, data_dir=asked.get("data_dir"), progress=progress)
+    steps, step_notices = basis.steps(given)
+    configs = [_complete(name, step, asked, given, basis, dataset) for step in steps]
+    for config in configs:
+        check(config)
+    *before, last = configs
+    return Plan(last, dataset, data_notices + step_notices, before[0] if before else None)
+
+
+@dataclass(frozen=True)
+class _Basis:
+    """What a training begins with: a recipe by name, or a file and the recipe that completes it.
+
+    Attributes:
+        written: what the file says.
+        is_file: a file says what it wants; only the named recipes have several steps and a short form for the digits.
+    """
+
+    name: str
+    recipe: Recipe
+    written: Mapping[str, Any]
+    is_file: bool
+    model: str | None
+
+    def steps(self, given: Mapping[str, Any]) -> tuple[tuple[dict[str, Any], ...], tuple[str, ...]]:
+        """Return the options of each step, and what the person should know about them."""
+        if self.is_file:
+            return ({**self.recipe.options(), **self.written},), ()
+        steps = self.recipe.steps()
+        fixed = [f"--{name.replace('_', '-')}" for name in ONE_STEP if given.get(name) is not None]
+        if len(steps) == 1 or not fixed:
+            return steps, ()
+        weights = "the weights given" if given.get("init") is not None else "random weights"
+        notice = (
+            f"recipe {self.name}: with {' and '.join(fixed)} only the last of its {len(steps)} steps, from {weights}"
+        )
+        return steps[-1:], (notice,)
+
+
+def _basis(recipe: str | None, model: str | None) -> _Basis:
+    if recipe is not None and (recipe.endswith(".toml") or Path(recipe).is_file()):
+        written = read_toml(Path(recipe))
+        usual = recipe_for(model or written.get("model", ""))
+        return _Basis(usual, RECIPES.get(usual), written, True, written.get("model"))
+    name = recipe if recipe is not None else recipe_for(model or "")
+    entry = RECIPES.get(name)
+    return _Basis(name, entry, {}, False, entry.models[0] if recipe is not None and entry.models else None)
+
+
+def _complete(
+    model: str,
+    step: Mapping[str, Any],
+    asked: Mapping[str, Any],
+    given: Mapping[str, Any],
+    basis: _Basis,
+    dataset: Dataset,
+) -> Config:
+    """Return the config of one step of a recipe.
+
+    Args:
+        step: the recipe's options for it.
+        asked: what the person gave, here or in a file; `given`: here.
+    """
+    entry = MODELS.get(model)
     usual = {**_FIXED, **entry.family.usual, "width": entry.width, "threads": torch.get_num_threads()}
-    options: dict[str, Any] = {**usual, **asked}
-    options |= {"model": name, "dataset": dataset_name}
-    options |= _timing(base, given, embedded=dataset_name == EMBEDDED)
-    options.pop("short", None)
-    options |= parse_options(name, asked)
+    options: dict[str, Any] = {**usual, **step, **asked, "model": model, "dataset": dataset.name}
+    short = None if basis.is_file or dataset.name != EMBEDDED else basis.recipe.short
+    options |= _timing(step, given, short)
+    options |= parse_options(model, {**step, **asked})
     if asked.get("augment") is None:
         # Grey images are digits here, which mirroring would turn into something else.
-        options["augment"] = "crop-flip" if dataset.train.images.shape[1] == 3 else "none"
+        grey = dataset.train.images.shape[1] != 3
+        options["augment"] = "none" if grey else basis.recipe.augment or "crop-flip"
     used = min(len(dataset.train), options["limit"] or len(dataset.train))
     options["val_split"] = validation_count(asked.get("val_split"), used)
-    config = Config(**options)
-    check(config)
-    return Plan(config, dataset, notices)
-
-
-def check(config: Config) -> None:
-    """Raise `UsageError` for an impossible option, `MissingError` for a GPU that is not there."""
-    at_least = {"epochs": 1, "batch": 2, "threads": 1, "limit": 3, "max_steps": 1, "rows": 1, "width": 1}
-    for name, least in at_least.items():
-        value = getattr(config, name)
-        if value is not None and value < least:
-            raise UsageError(f"{_flag(name)} {value}: at least {least} was needed", hint="bnnkit train --help")
-    for name in ("lr", "weight_decay"):
-        value = getattr(config, name)
-        if not (value > 0 or (name == "weight_decay" and value == 0)):
-            raise UsageError(f"{_flag(name)} {value}: a positive number was needed", hint="leave it out")
-    choices = {"precision": PRECISIONS, "device": ("cpu", "cuda"), "value_gradient": ("ste", "iga")}
-    for name, allowed in choices.items():
-        if getattr(config, name) not in allowed:
-            raise UsageError(f"{_flag(name)} {getattr(config, name)}: unknown", hint=f"one of {', '.join(allowed)}")
-    OPTIMIZERS.get(config.optimizer)
-    AUGMENTATIONS.get(config.augment)
-    learning_rate(config, 0.0)
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise MissingError("--device cuda: torch sees no GPU here; one was needed", hint="--device cpu")
-
-
-def _recipe_options(recipe: str | None, model: str | None) -> dict[str, Any]:
-    if recipe is not None and (recipe.endswith(".toml") or Path(recipe).is_file()):
-        options = read_toml(Path(recipe))
-        usual = RECIPES.get(recipe_for(model or options.get("model", "")))
-        return {**usual.options(), **options}
-    entry = RECIPES.get(recipe if recipe is not None else recipe_for(model or ""))
-    named = entry.models[0] if recipe is not None and entry.models else None
-    return {**entry.options(), "short": entry.short} | ({"model": named} if named and model is None else {})
+    return Config(**options)
 
 
 def _dataset_name(model: str, usual: str, asked: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
@@ -137,10 +188,13 @@ def _dataset_name(model: str, usual: str, asked: Mapping[str, Any]) -> tuple[str
     )
 
 
-def _timing(base: Mapping[str, Any], given: Mapping[str, Any], *, embedded: bool) -> dict[str, Any]:
-    """Return epochs, batch, learning rate and milestones, the milestones moved and scaled with the others."""
-    # Recipe files say what they want; only the named recipes have a short form.
-    usual = {**base, "epochs": base["short"], "batch": EMBEDDED_BATCH} if embedded and "short" in base else base
+def _timing(base: Mapping[str, Any], given: Mapping[str, Any], short: int | None) -> dict[str, Any]:
+    """Return epochs, batch, learning rate and milestones, the milestones moved and scaled with the others.
+
+    Args:
+        short: epochs in the short form; None: the form is not used.
+    """
+    usual = base if short is None else {**base, "epochs": short, "batch": EMBEDDED_BATCH}
     names = ("epochs", "batch", "lr", "schedule", "milestones")
     timing = {name: given.get(name, usual[name]) for name in names}
     if timing["schedule"] != "piecewise":
@@ -161,7 +215,3 @@ def validation_count(asked: float | None, used: int) -> int:
             f"--val-split {asked:g}: a share below 1 or a number of images was needed", hint="--val-split 0.1"
         )
     return round(asked * used) if asked < 1 else int(asked)
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"

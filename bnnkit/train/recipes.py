@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from bnnkit.registry import Registry
@@ -15,7 +16,11 @@ class Recipe:
 
     With other epochs than the recipe's the milestones move in proportion. `models` are those it is the default of, the
     first also the one it trains when none is named; `short` are the epochs used for the embedded digits, in small
-    batches, when none are asked for.
+    batches, when none are asked for; `augment` is meant for colour images.
+
+    `first` makes it a recipe of two steps: the options of `bnnkit.train.config.Config` in which a first training
+    differs from the one described, which then starts from the weights of the first. `epochs` and `short` are those of
+    each.
     """
 
     description: str
@@ -27,12 +32,22 @@ class Recipe:
     batch: int = 128
     optimizer: str = "adam"
     weight_decay: float = 0.0
+    clip_factor: float = 0.0
+    gate_penalty: float = 0.0
+    gate_target: float = 0.0
+    augment: str | None = None
+    first: Mapping[str, Any] = field(default_factory=dict)
     models: tuple[str, ...] = ()
 
     def options(self) -> dict[str, Any]:
         """Return the settings as options of a training."""
-        names = ("epochs", "lr", "schedule", "milestones", "batch", "optimizer", "weight_decay")
-        return {name: getattr(self, name) for name in names}
+        names = ("epochs", "lr", "schedule", "milestones", "batch", "optimizer", "weight_decay", "clip_factor")
+        return {name: getattr(self, name) for name in (*names, "gate_penalty", "gate_target")}
+
+    def steps(self) -> tuple[dict[str, Any], ...]:
+        """Return the settings of each training, in their order."""
+        last = self.options()
+        return ({**last, **self.first}, last) if self.first else (last,)
 
 
 RECIPES: Registry[Recipe] = Registry("recipe")
@@ -90,6 +105,36 @@ RECIPES.register("rram")(
         optimizer="sgd",
         weight_decay=1e-4,
         models=("vgg7", "resnet20", "resnet18"),
+    )
+)
+
+RECIPES.register("ab-bnn")(
+    Recipe(
+        description="A&B BNN: real weights, then binary ones from them; Adam 1e-3, linear to 0, clipped gradients",
+        epochs=256,
+        short=4,
+        lr=1e-3,
+        schedule="linear",
+        batch=256,
+        clip_factor=1e-3,
+        augment="reflect-crop-flip",
+        first={"w_bit": "fp", "weight_decay": 5e-6, "decay_on": "convolutions"},
+        models=("reactnet18", "reactnet34", "reactnetA"),
+    )
+)
+
+RECIPES.register("fracbnn")(
+    Recipe(
+        description="FracBNN: real weights, then binary ones from them; Adam 1e-3, linear to 0, then in three drops",
+        epochs=250,
+        short=6,
+        lr=1e-3,
+        schedule="piecewise",
+        milestones=((100.0, 1e-4), (150.0, 1e-5), (200.0, 1e-6)),
+        gate_penalty=1e-5,
+        augment="crop-flip",
+        first={"w_bit": "fp", "weight_decay": 1e-5, "schedule": "linear"},
+        models=("fracbnn20", "fracbnn_imagenet"),
     )
 )
 

@@ -1,11 +1,10 @@
-"""Trainings as runs: a directory each, begun, continued, and several seeds in a row."""
+"""Trainings as runs: a directory each, begun, continued, and several steps and seeds in a row."""
 
 from __future__ import annotations
 
-import statistics
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,82 +12,59 @@ import torch
 
 from bnnkit import runs
 from bnnkit.data import Dataset, load
-from bnnkit.errors import MismatchError, UsageError
+from bnnkit.errors import MismatchError
 from bnnkit.models import parse_options
 from bnnkit.runs import Run
+from bnnkit.train.checks import check
 from bnnkit.train.config import Config, differences, from_run, to_toml
 from bnnkit.train.interrupt import stop_on_signals
 from bnnkit.train.loop import Watcher, fit
-from bnnkit.train.plan import Plan, check, validation_count
+from bnnkit.train.plan import Plan, validation_count
+from bnnkit.train.series import Outcome, Series
+from bnnkit.train.subject import find, weights_of
 from bnnkit.train.training import Training
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A finished run and what is in its results.json."""
-
-    run: Run
-    seed: int
-    results: dict[str, Any]
-
-    @property
-    def accuracy(self) -> float:
-        """Test accuracy in percent."""
-        return float(self.results["test"]["accuracy"])
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Mean of several numbers, and their sample standard deviation (None for a single one)."""
-
-    mean: float
-    spread: float | None
-
-    @classmethod
-    def of(cls, numbers: Sequence[float]) -> Summary:
-        """
-        >>> Summary.of([90.0, 92.0]).mean
-        91.0
-        """
-        return cls(statistics.fmean(numbers), statistics.stdev(numbers) if len(numbers) > 1 else None)
 
 
 def start(
     plan: Plan, watcher: Watcher, *, argv: Sequence[str], seeds: Sequence[int] = (), root: Path = runs.ROOT
 ) -> list[Outcome]:
-    """Train each seed in a new run directory.
+    """Train each seed, every step of the plan in a new run directory.
 
     Args:
         argv: the command line, for the stamp.
         seeds: None are needed for one training with the seed of the plan.
 
+    Returns:
+        All runs in their order: seed by seed, for each step by step.
+
     Raises:
         InterruptedRunError, GateError, MissingError: as `fit`; MismatchError from the checkpoint to start from.
     """
-    series = Series(uuid.uuid4().hex, tuple(seeds) or (plan.config.seed,))
-    return [_start(plan, seed, series, watcher, argv, root) for seed in series.seeds]
+    teacher = None if plan.config.teacher is None else runs.file_digest(Path(plan.config.teacher))
+    series = Series(uuid.uuid4().hex, tuple(seeds) or (plan.config.seed,), plan.steps, teacher)
+    return _Session(series, plan.dataset, watcher, argv, root).complete({})
 
 
 def resume(
     reference: str | Path, given: Mapping[str, Any], watcher: Watcher, *, argv: Sequence[str], root: Path = runs.ROOT
 ) -> list[Outcome]:
-    """Continue a run in place, then the seeds that were to follow it; a finished run is left as it is.
+    """Continue a run in place, then the steps and seeds that were to follow it; finished runs are left as they are.
 
     Args:
         reference: see `bnnkit.runs.resolve`.
         given: options the person repeats; all must be those of the run.
 
     Returns:
-        All finished runs of the series, in the order of its seeds.
+        All finished runs of the series, in their order.
 
     Raises:
-        MismatchError: an option, the dataset, or the saved state is not that of the run.
+        MismatchError: an option, the dataset, the teacher, or the saved state is not that of the run.
         MissingError: there is no such run, or another process works on it.
     """
     run = runs.resolve(reference, root=root)
     config = from_run(run.config)
     dataset = load(config.dataset, data_dir=given.get("data_dir", config.data_dir))
-    changed = differences(config, _as_in_config(given, config, dataset))
+    changed = differences(config, _as_in_config(given, config, dataset, root))
     if changed:
         raise MismatchError(
             "\n  ".join([f"{run.path}: --resume continues a run as it was begun; changed options:", *changed]),
@@ -102,103 +78,106 @@ def resume(
             f"{dataset.fingerprint[:12]} instead of {stamp['dataset']['fingerprint'][:12]})",
             hint=f"bnnkit data prepare {config.dataset}",
         )
+    # What follows belongs beside the run, wherever the person stands.
+    home = run.path.parent.parent if run.path.parent.name == "train" else root
+    session = _Session(Series.of(stamp, config), dataset, watcher, argv, home)
     if run.finished:
         watcher.log(f"run {run.path} is finished")
     else:
-        with run.held():
-            _continue(run, Training(config, dataset, {"run": run.name}), stamp, watcher, argv)
-    series = Series(stamp["series"], tuple(stamp["seeds"]))
-    done = series.outcomes(run.path.parent)
-    for seed in series.seeds:
-        if seed not in done:
-            done[seed] = _start(Plan(config, dataset, ()), seed, series, watcher, argv, root)
-    return [done[seed] for seed in series.seeds]
+        session.proceed(run)
+    return session.complete(session.series.runs(run.path.parent))
 
 
 @dataclass(frozen=True)
-class Series:
-    """Trainings that differ in their seed only, begun by one command."""
+class _Session:
+    """Works through the runs of a series."""
 
-    name: str
-    seeds: tuple[int, ...]
+    series: Series
+    dataset: Dataset
+    watcher: Watcher
+    argv: Sequence[str]
+    root: Path
 
-    def outcomes(self, folder: Path) -> dict[int, Outcome]:
-        """Return the finished runs of the series in `folder`, by seed."""
-        found = {}
-        for path in folder.iterdir():
-            run = Run(path)
-            if path.is_symlink() or not run.finished:
+    def complete(self, found: Mapping[tuple[int, int], Run]) -> list[Outcome]:
+        """Finish every training of the series; `found` are the runs there are, by (seed, step)."""
+        outcomes: list[Outcome] = []
+        for seed, step in self.series.places:
+            run = found.get((seed, step))
+            if run is None and any((seed, later) in found for later in range(step + 1, len(self.series.configs) + 1)):
+                # Its weights have been taken over, and the run removed or put elsewhere.
                 continue
+            if run is None:
+                run = self._begin(seed, step, weights_of(outcomes[-1].run) if step > 1 else None)
+            elif not run.finished:
+                self.proceed(run)
+            outcomes.append(self.series.outcome(run, seed, step))
+        return outcomes
+
+    def proceed(self, run: Run) -> None:
+        """Continue a run to its end."""
+        with run.held():
+            training = self._training(from_run(run.config), {"run": run.name})
+            training.restore(run)
             stamp = run.read_json("stamp.json")
-            if stamp.get("series") == self.name:
-                found[int(stamp["seed"])] = Outcome(run, int(stamp["seed"]), run.read_json("results.json"))
-        return found
+            if stamp["torch"] != torch.__version__:
+                self.watcher.log(f"note: begun with torch {stamp['torch']}, now {torch.__version__}: bits may differ")
+            now = runs.stamp(self.argv)
+            stamp["resumed"].append({key: now[key] for key in ("started", "argv", "torch", "commit", "platform")})
+            run.write_json("stamp.json", stamp)
+            line = f"continued after {training.steps_done:,} of {training.steps_total:,} steps"
+            run.log(line)
+            self.watcher.log(f"run {run.path}{self._place(stamp.get('step', 1))}, {line}")
+            self._fit(training, run)
+
+    def _begin(self, seed: int, step: int, init: Path | None) -> Run:
+        training = self._training(self.series.config(seed, step, init))
+        training.initialise()
+        text = to_toml(training.config, heading=_heading(training))
+        run = runs.create("train", training.config.label, text, root=self.root)
+        training.labels["run"] = run.name
+        with run.held():
+            stamp = {**runs.stamp(self.argv), **self.series.stamp(seed, step)}
+            run.write_json("stamp.json", {**stamp, "dataset": _dataset_stamp(self.dataset), "resumed": []})
+            self.watcher.log(f"run {run.path}{self._place(step)}")
+            for notice in training.notices:
+                self.watcher.log(notice)
+            training.save(run)
+            self._fit(training, run)
+        return run
+
+    def _training(self, config: Config, labels: Mapping[str, Any] | None = None) -> Training:
+        training = Training(config, self.dataset, labels)
+        found = None if training.teacher is None else training.teacher.digest
+        if found != self.series.teacher:
+            raise MismatchError(
+                f"{config.teacher}: is not the teacher the series was begun with (sha256 {str(found)[:12]} instead of "
+                f"{str(self.series.teacher)[:12]})",
+                hint="put the old file back, or start a new run without --resume",
+            )
+        return training
+
+    def _fit(self, training: Training, run: Run) -> None:
+        with stop_on_signals() as stop:
+            result = fit(training, run, self.watcher, stop)
+        stamp = run.read_json("stamp.json")
+        files = [path for path in (run.last, run.best) if path.exists()]
+        stamp["wall_seconds"] = result.seconds
+        stamp["peak_memory_bytes"] = runs.peak_memory()
+        stamp["checkpoints"] = {path.name: runs.file_digest(path) for path in files}
+        run.write_json("stamp.json", stamp)
+
+    def _place(self, step: int) -> str:
+        steps = len(self.series.configs)
+        return f", step {step} of {steps}" if steps > 1 else ""
 
 
-def parse_seeds(text: str, first: int) -> list[int]:
-    """Return the seeds of "1,2,3" (those) or "3" (so many, from `first` on).
-
-    Raises:
-        UsageError: neither form, none, or one twice.
-
-    >>> parse_seeds("3", 1), parse_seeds("4,9", 1)
-    ([1, 2, 3], [4, 9])
-    """
-    parts = [part for part in text.split(",") if part.strip()]
-    try:
-        numbers = [int(part) for part in parts]
-    except ValueError:
-        numbers = []
-    seeds = list(range(first, first + numbers[0])) if len(numbers) == 1 and "," not in text else numbers
-    if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
-        raise UsageError(f"--seeds {text}: a count or different numbers were needed", hint="--seeds 3 or --seeds 1,2,3")
-    return seeds
-
-
-def _start(plan: Plan, seed: int, series: Series, watcher: Watcher, argv: Sequence[str], root: Path) -> Outcome:
-    config = replace(plan.config, seed=seed)
-    training = Training(config, plan.dataset)
-    training.initialise()
-    run = runs.create("train", config.label, to_toml(config, heading=_heading(training)), root=root)
-    training.labels["run"] = run.name
-    with run.held():
-        stamp = {**runs.stamp(argv), "seed": seed, "seeds": list(series.seeds), "series": series.name}
-        run.write_json("stamp.json", {**stamp, "dataset": _dataset_stamp(plan.dataset), "resumed": []})
-        watcher.log(f"run {run.path}")
-        training.save(run)
-        return _fit(training, run, watcher)
-
-
-def _continue(run: Run, training: Training, stamp: dict[str, Any], watcher: Watcher, argv: Sequence[str]) -> Outcome:
-    training.restore(run)
-    if stamp["torch"] != torch.__version__:
-        watcher.log(f"note: begun with torch {stamp['torch']}, now {torch.__version__}: bits may differ")
-    now = runs.stamp(argv)
-    stamp["resumed"].append({key: now[key] for key in ("started", "argv", "torch", "commit", "platform")})
-    run.write_json("stamp.json", stamp)
-    line = f"continued after {training.steps_done:,} of {training.steps_total:,} steps"
-    run.log(line)
-    watcher.log(f"run {run.path}, {line}")
-    return _fit(training, run, watcher)
-
-
-def _fit(training: Training, run: Run, watcher: Watcher) -> Outcome:
-    with stop_on_signals() as stop:
-        result = fit(training, run, watcher, stop)
-    stamp = run.read_json("stamp.json")
-    files = [path for path in (run.last, run.best) if path.exists()]
-    stamp["wall_seconds"] = result.seconds
-    stamp["peak_memory_bytes"] = runs.peak_memory()
-    stamp["checkpoints"] = {path.name: runs.file_digest(path) for path in files}
-    run.write_json("stamp.json", stamp)
-    return Outcome(run, training.config.seed, result.as_json())
-
-
-def _as_in_config(given: Mapping[str, Any], config: Config, dataset: Dataset) -> dict[str, Any]:
+def _as_in_config(given: Mapping[str, Any], config: Config, dataset: Dataset, root: Path) -> dict[str, Any]:
     options = {name: value for name, value in given.items() if name != "data_dir"}
     if "val_split" in options:
         used = min(len(dataset.train), config.limit or len(dataset.train))
         options["val_split"] = validation_count(options["val_split"], used)
+    if "teacher" in options:
+        options["teacher"] = str(find(options["teacher"], root=root).path)
     return {**options, **parse_options(config.model, options)}
 
 

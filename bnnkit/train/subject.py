@@ -108,10 +108,10 @@ def find(reference: str, *, root: Path = runs.ROOT) -> Subject:
     if path.is_file() or path.suffix == ".safetensors":
         return Subject(checkpoint.read(path))
     if reference in MODELS:
-        return Subject(checkpoint.read(_weights(_newest(reference, root))))
+        return Subject(checkpoint.read(weights_of(_newest(reference, root))))
     if "/" not in reference and not path.exists():
         _check_name(reference, root)
-    return Subject(checkpoint.read(_weights(runs.resolve(reference, root=root))))
+    return Subject(checkpoint.read(weights_of(runs.resolve(reference, root=root))))
 
 
 def find_or_sample(reference: str | None, *, root: Path = runs.ROOT) -> Subject:
@@ -125,19 +125,24 @@ def find_or_sample(reference: str | None, *, root: Path = runs.ROOT) -> Subject:
     return find(runs.LATEST if reference is None else reference, root=root)
 
 
-def _newest(model: str, root: Path) -> Run:
-    found = [run for run in runs.every("train", root=root) if run.name.startswith(f"{model}-") and run.last.exists()]
-    if not found:
-        raise MissingError(f"{model}: no run of this model in {root / 'train'}", hint=f"bnnkit train {model}")
-    return found[-1]
+def weights_of(run: Run) -> Path:
+    """Return the checkpoint a run stands for: the weights chosen on validation images, without those the last ones.
 
-
-def _weights(run: Run) -> Path:
+    Raises:
+        MissingError: it has none yet.
+    """
     if run.best.exists():
         return run.best
     if not run.last.exists():
         raise MissingError(f"{run.path}: holds no checkpoint", hint="bnnkit train --help")
     return run.last
+
+
+def _newest(model: str, root: Path) -> Run:
+    found = [run for run in runs.every("train", root=root) if run.name.startswith(f"{model}-") and run.last.exists()]
+    if not found:
+        raise MissingError(f"{model}: no run of this model in {root / 'train'}", hint=f"bnnkit train {model}")
+    return found[-1]
 
 
 def _check_name(reference: str, root: Path) -> None:

@@ -6,23 +6,28 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bnnkit import checkpoint
 from bnnkit.data import Dataset, Split
 from bnnkit.errors import GateError, MismatchError
-from bnnkit.models import Model, create_model
+from bnnkit.models import MODELS, Model, create_model
+from bnnkit.nn import gated_layers, set_progress
 from bnnkit.runs import Run
+from bnnkit.train.clipping import clip_gradients, clipped_parameters
 from bnnkit.train.config import Config
 from bnnkit.train.evaluation import Evaluation, evaluate
 from bnnkit.train.images import Preparation, TrainingImages, limited, network_shape
+from bnnkit.train.losses import Objective
 from bnnkit.train.nonfinite import all_finite, first_non_finite
-from bnnkit.train.optimizers import OPTIMIZERS, PREFIX, load_state_tensors, state_tensors
+from bnnkit.train.optimizers import PREFIX, load_state_tensors, make_optimizer, state_tensors
 from bnnkit.train.precision import reduced_precision
 from bnnkit.train.schedule import learning_rate
+from bnnkit.train.teacher import Teacher
 
 EVALUATION_BATCH = 256
 
@@ -58,6 +63,9 @@ class Training:
         config: a resolved config.
         dataset: the dataset it names.
         labels: what checkpoints should say about their origin.
+
+    Raises:
+        MissingError, MismatchError, UsageError: the teacher's, see `Teacher`.
     """
 
     def __init__(self, config: Config, dataset: Dataset, labels: Mapping[str, Any] | None = None) -> None:
@@ -69,12 +77,16 @@ class Training:
         stored = dataset.train.images.shape
         shape = network_shape(config.model, (int(stored[1]), int(stored[2]), int(stored[3])))
         torch.manual_seed(config.seed)
-        self.model: Model = create_model(**config.model_options(), classes=len(dataset.classes), in_shape=shape)
+        classes = len(dataset.classes)
+        self.model: Model = create_model(**config.model_options(), classes=classes, in_shape=shape)
         self.model.to(self.device)
-        self.preparation = Preparation.of(dataset, shape)
-        self.images = TrainingImages(config, dataset, self.preparation, self.device)
+        self.preparation = Preparation.of(dataset, shape, normalized=MODELS.get(config.model).normalized)
+        self.images = TrainingImages(config, dataset, shape, self.device)
         self.parameters = list(self.model.parameters())
-        self.optimizer = OPTIMIZERS.get(config.optimizer)(self.parameters, config)
+        self.clipped = clipped_parameters(self.model) if config.clip_factor else []
+        self.optimizer = make_optimizer(self.model, config)
+        self.teacher = Teacher(Path(config.teacher), shape, classes, self.device) if config.teacher else None
+        self.objective = Objective(config, self.model, self.teacher)
         self.position = Position()
         self.test_images = Split(dataset.test.images.to(self.device), dataset.test.labels.to(self.device))
         self.test_indices = limited(len(dataset.test), config.limit)
@@ -87,6 +99,13 @@ class Training:
         """
         if self.config.init is not None:
             checkpoint.load_weights(checkpoint.read(self.config.init), self.model)
+
+    @property
+    def notices(self) -> list[str]:
+        """What the person should know about options that have no effect on this network."""
+        if self.config.gate_penalty and not gated_layers(self.model):
+            return [f"note: {self.config.model} has no gates; gate penalty {self.config.gate_penalty:g} has no effect"]
+        return []
 
     @property
     def steps_done(self) -> int:
@@ -103,17 +122,19 @@ class Training:
         return self.steps_done >= self.steps_total and not self.position.seen
 
     def step(self) -> None:
-        """Do one step: forward, backward, optimizer, clamp.
+        """Do one step: forward, backward, clipping, optimizer, clamp.
 
         Raises:
             GateError: the loss or a gradient is not finite; the weights are still those before the step.
         """
         start = time.perf_counter()
         position, config = self.position, self.config
-        images, labels = self.images.batch(position.epoch, position.step)
+        stored, labels = self.images.batch(position.epoch, position.step)
+        images = self.preparation.normalize(stored)
         rate = learning_rate(config, position.epoch + position.step / self.images.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        set_progress(self.model, self.steps_done / self.steps_total)
         self.model.train()
         self.optimizer.zero_grad()
         try:
@@ -122,10 +143,11 @@ class Training:
         except RuntimeError as failure:
             # The packed kernels refuse NaN.
             raise self._non_finite(math.nan, images, labels, failure) from failure
-        loss = nn.functional.cross_entropy(logits, labels)
+        loss = self.objective(logits, stored, labels)
         loss.backward()
         if not all_finite(loss, self.parameters):
             raise self._non_finite(float(loss.detach()), images, labels)
+        clip_gradients(self.clipped, config.clip_factor)
         self.optimizer.step()
         self.model.clamp_latent()
         position.loss += float(loss.detach()) * len(labels)

@@ -107,6 +107,82 @@ def test_several_seeds_give_mean_and_spread(bnnkit: Command) -> None:
     assert "over 2 seeds" in out
 
 
+def test_two_steps_in_one_command(bnnkit: Command) -> None:
+    arguments = ["mlp", *TINY, "--recipe", "ab-bnn", "--epochs", "1"]
+    code, out, err = bnnkit("train", *arguments)
+    assert code == 0, err
+    header, _line, first, second, *_notes = out.splitlines()
+    assert header.split()[:2] == ["seed", "step"]
+    assert [row.split()[:2] for row in (first, second)] == [["1", "1/2"], ["1", "2/2"]]
+    assert err.count(", step 1 of 2\n") == err.count(", step 2 of 2\n") == 1
+    assert "-w1-" in runs.resolve("latest").name
+    found = document(bnnkit("train", *arguments, "--seeds", "2", "--json")[1])
+    assert [(run["seed"], run["step"], run["steps"]) for run in found["runs"]] == [
+        (1, 1, 2),
+        (1, 2, 2),
+        (2, 1, 2),
+        (2, 2, 2),
+    ]
+    last = [run["test"]["accuracy"] for run in found["runs"] if run["step"] == 2]
+    assert found["mean"] == pytest.approx(sum(last) / 2) and found["spread"] == pytest.approx(
+        abs(last[0] - last[1]) / 2**0.5
+    )
+    again = document(bnnkit("train", "--resume", "latest", "--json")[1])
+    assert again["runs"] == found["runs"]
+
+
+def test_the_gate_looks_at_the_last_step_only(bnnkit: Command) -> None:
+    # So few steps with binary weights at this rate forget what the first step learned.
+    arguments = ["mlp", *TINY, "--recipe", "ab-bnn", "--epochs", "20", "--json"]
+    code, out, _err = bnnkit("train", *arguments)
+    first, second = (run["test"]["accuracy"] for run in document(out)["runs"])
+    assert code == 0 and first != second
+    between = (first + second) / 2
+    assert bnnkit("train", *arguments, "--min-acc", str(between))[0] == (0 if second > first else 1)
+
+
+def test_a_dry_run_shows_both_steps(bnnkit: Command) -> None:
+    arguments = ["mlp", *TINY, "--recipe", "ab-bnn", "--seeds", "2", "--dry-run"]
+    code, out, _err = bnnkit("train", *arguments)
+    assert code == 0
+    for part in (
+        "# step 1 of 2",
+        "# step 2 of 2",
+        'w_bit = "fp"',
+        "w_bit = 1",
+        "2 of each step (seeds 1, 2)",
+        "together",
+    ):
+        assert part in out
+    found = document(bnnkit("train", *arguments, "--json")[1])
+    assert [(item["step"], item["config"]["w_bit"]) for item in found["trainings"]] == [(1, "fp"), (2, 1)]
+    seconds = sum(item["estimate"]["seconds"] for item in found["trainings"])
+    assert found["runs"] == 4 and found["seconds_of_all_runs"] == pytest.approx(2 * seconds)
+    assert list(Path().iterdir()) == []
+
+
+def test_bits_given_leave_one_step_and_say_so(bnnkit: Command) -> None:
+    code, out, err = bnnkit("train", "mlp", *TINY, "--recipe", "ab-bnn", "--w-bit", "1", "--epochs", "1")
+    assert code == 0
+    assert "warning: recipe ab-bnn: with --w-bit only the last of its 2 steps, from random weights" in err
+    assert "step" not in out.splitlines()[0]
+
+
+def test_a_network_learns_from_another(bnnkit: Command) -> None:
+    assert bnnkit("train", "mlp", *TINY, "--w-bit", "fp")[0] == 0
+    teacher = runs.resolve("latest")
+    flags = ["--teacher", "mlp", "--distill", "0.5", "--temperature", "2", "--label-smoothing", "0.1"]
+    code, _out, err = bnnkit("train", "mlp", *TINY, *flags)
+    assert code == 0, err
+    run = runs.resolve("latest")
+    assert f'teacher = "{teacher.best}"' in run.config.read_text()
+    assert run.read_json("stamp.json")["teacher"] == runs.file_digest(teacher.best)
+    (run.path / "results.json").unlink()
+    teacher.best.write_bytes(teacher.last.read_bytes())
+    code, _out, err = bnnkit("train", "--resume", "latest")
+    assert code == 4 and "is not the teacher the series was begun with" in err
+
+
 def test_a_dry_run_writes_nothing(bnnkit: Command) -> None:
     code, out, _err = bnnkit("train", "mlp", *TINY, "--seeds", "3", "--dry-run")
     assert code == 0
@@ -176,6 +252,12 @@ def test_a_non_finite_loss_stops_saves_and_names_the_layer(bnnkit: Command) -> N
         (["mlp", "--seeds", "a,b"], 2, "--seeds a,b: a count or different numbers", "--seeds 3 or --seeds 1,2,3"),
         (["mlp", "--seeds", "1,1"], 2, "--seeds 1,1", "--seeds 3 or --seeds 1,2,3"),
         (["mlp", "--precision", "fp8"], 2, "--precision fp8: unknown", "one of fp32, bf16"),
+        (["mlp", "--teacher", "none.safetensors"], 3, "none.safetensors: does not exist", "ls ."),
+        (["mlp", "--teacher", "mlpp"], 3, "'mlpp': neither a checkpoint file", "did you mean 'mlp'?"),
+        (["mlp", "--distill", "1.5"], 2, "--distill 1.5: a number from 0 to 1 was needed", "leave it out"),
+        (["mlp", "--distill", "0.5"], 2, "--distill 0.5: a teacher was needed", "give --teacher"),
+        (["mlp", "--clip-factor", "-1"], 2, "--clip-factor -1.0: 0 (off) or a positive", "leave it out"),
+        (["mlp", "--value-gradient", "st"], 2, "unknown value gradient 'st'", "did you mean 'ste'?"),
         (["mlp", "--init", "none.safetensors"], 3, "none.safetensors: does not exist", "ls ."),
         (["mlp", "--resume", "latest"], 3, "runs/train: holds no run yet", "bnnkit train --help"),
     ],
@@ -270,7 +352,15 @@ def test_recipes(bnnkit: Command) -> None:
     code, out, _err = bnnkit("recipes")
     assert code == 0 and "iga-res" in out and "0.001 @101" in out
     listed = document(bnnkit("recipes", "--json")[1])["recipes"]
-    assert {recipe["name"] for recipe in listed} == {"iga-res", "iga-vgg9", "iga-mlp", "iga-cosine", "rram"}
+    assert {recipe["name"] for recipe in listed} == {
+        "ab-bnn",
+        "fracbnn",
+        "iga-res",
+        "iga-vgg9",
+        "iga-mlp",
+        "iga-cosine",
+        "rram",
+    }
 
 
 def test_runs_live_where_asked(bnnkit: Command, tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from bnnkit.data import load
 from bnnkit.errors import MismatchError, MissingError, UsageError
+from bnnkit.quantizers import GRADIENTS
 from bnnkit.train import RECIPES, Plan, resolve
 from bnnkit.train.config import Config, differences, from_run, read_toml, to_toml
 from bnnkit.train.schedule import learning_rate
@@ -82,6 +84,17 @@ def test_bits_are_taken_as_text() -> None:
         ("mlp", None, {"augment": "flip"}, "unknown augmentation 'flip'"),
         ("mlp", None, {"precision": "fp16"}, "--precision fp16"),
         ("mlp", None, {"device": "tpu"}, "--device tpu"),
+        ("mlp", None, {"value_gradient": "igo"}, "unknown value gradient 'igo'"),
+        ("mlp", None, {"decay_on": "convs"}, "--decay-on convs: unknown"),
+        ("mlp", None, {"weight_decay": -1.0}, "--weight-decay -1.0: 0 or a positive number was needed"),
+        ("mlp", None, {"clip_factor": -1.0}, "--clip-factor -1.0: 0 (off) or a positive number was needed"),
+        ("mlp", None, {"label_smoothing": 1.0}, "--label-smoothing 1.0: a number from 0 to below 1 was needed"),
+        ("mlp", None, {"distill": 1.5}, "--distill 1.5: a number from 0 to 1 was needed"),
+        ("mlp", None, {"distill": 0.5}, "--distill 0.5: a teacher was needed"),
+        ("mlp", None, {"temperature": 0.0}, "--temperature 0.0: a positive number was needed"),
+        ("mlp", None, {"temperature": 2.0}, "--temperature 2.0: a teacher was needed"),
+        ("mlp", None, {"gate_penalty": float("nan")}, "--gate-penalty nan: 0 or a positive number was needed"),
+        ("mlp", None, {"gate_target": float("inf")}, "--gate-target inf: a number was needed"),
         ("mlp", None, {"ao_bit": "7"}, "7"),
         ("mlp", None, {"val_split": 1.5}, "--val-split 1.5"),
         ("mlp", None, {"dataset": "minst"}, "minst"),
@@ -109,6 +122,45 @@ def test_config_toml_comes_back_and_is_a_recipe(tmp_path: Path) -> None:
     assert resolve(None, {}, recipe=str(path)).config == config
     shorter = resolve(None, {"epochs": 10}, recipe=str(path)).config
     assert [start for start, _ in shorter.milestones] == [start / 2 for start, _ in config.milestones]
+
+
+def test_new_options_are_off_written_and_read(tiny: Callable[..., Plan], tmp_path: Path) -> None:
+    config = tiny().config
+    off = {"decay_on": "all", "clip_factor": 0, "label_smoothing": 0, "teacher": None, "distill": 1, "temperature": 1}
+    off |= {"gate_penalty": 0, "gate_target": 0}
+    assert {name: getattr(config, name) for name in off} == off
+    on = {"decay_on": "convolutions", "clip_factor": 0.01, "label_smoothing": 0.1, "distill": 0.5, "temperature": 4.0}
+    on |= {"gate_penalty": 1e-5, "gate_target": 0.5, "value_gradient": "ede", "augment": "reflect-crop-flip"}
+    changed = replace(tiny(**{k: v for k, v in on.items() if k not in ("distill", "temperature")}).config, **on)
+    changed = replace(changed, teacher="runs/train/x/best-val.safetensors")
+    path = tmp_path / "config.toml"
+    path.write_text(to_toml(changed))
+    assert from_run(path) == changed
+    # Runs that were begun before these options existed can be continued.
+    lines = to_toml(config).splitlines()
+    path.write_text("\n".join(line for line in lines if not line.lstrip("# ").startswith(tuple(off))))
+    assert from_run(path) == config
+
+
+def test_every_estimator_of_gradients_can_be_chosen(tiny: Callable[..., Plan]) -> None:
+    for name in GRADIENTS:
+        assert tiny(value_gradient=name).config.value_gradient == name
+    assert (resolve("res20", {"dataset": "digits"}).config.value_gradient) == "ste"
+    assert (resolve("reactnet18", {"dataset": "digits"}).config.value_gradient) == "sigmoid"
+
+
+def test_the_augmentation_of_a_recipe_is_for_colour_images(
+    tiny: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert tiny("res20", "ab-bnn").config.augment == "none"
+    digits = load("digits")
+    colour = replace(digits.train, images=digits.train.images.expand(-1, 3, -1, -1))
+    coloured = replace(digits, train=colour, mean=digits.mean * 3, std=digits.std * 3)
+    monkeypatch.setattr("bnnkit.train.plan.load", lambda *names, **options: coloured)
+    plan = tiny("res20", "ab-bnn")
+    assert [config.augment for config in plan.steps] == ["reflect-crop-flip"] * 2
+    assert tiny("res20").config.augment == "crop-flip"
+    assert tiny("res20", "ab-bnn", augment="none").config.augment == "none"
 
 
 def test_every_option_has_a_comment(tiny: Callable[..., Plan]) -> None:

@@ -13,42 +13,17 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
-from bnnkit import checkpoint, runs
+from bnnkit import runs
 from bnnkit.errors import InterruptedRunError, MismatchError, MissingError
-from bnnkit.nn import Backend, backend
-from bnnkit.runs import Run
+from bnnkit.nn import Backend, Operands, backend, set_progress
 from bnnkit.train import Plan, Silent, resolve, resume, start
 from bnnkit.train.interrupt import StopRequest, stop_on_signals
 from bnnkit.train.loop import fit
 from bnnkit.train.training import Training
 
-CLOCKS = ("seconds", "images_per_second")
-
-
-def fingerprint(run: Run) -> dict[str, Any]:
-    """Everything in a finished run that must not depend on interruptions."""
-    found: dict[str, Any] = {}
-    for path in (run.last, run.best):
-        stored = checkpoint.read(path)
-        found |= {f"{path.name}:{name}": value.tolist() for name, value in stored.tensors.items()}
-        position = stored.metadata.get("position", {})
-        found[path.name] = {name: value for name, value in position.items() if "seconds" not in name}
-    found["metrics"] = [{k: v for k, v in record.items() if k not in CLOCKS} for record in run.read_metrics()]
-    found["results"] = {k: v for k, v in run.read_json("results.json").items() if k not in CLOCKS}
-    return found
-
-
-class StopAt(Silent):
-    """Asks to stop when a piece of work has come so far."""
-
-    def __init__(self, what: str, done: int) -> None:
-        self.stop = StopRequest()
-        self._at = (what, done)
-
-    def work(self, what: str, done: int, total: int, detail: str = "") -> None:
-        if (what, done) == self._at:
-            self.stop.signal = "SIGTERM"
+from .stopping import StopAt, fingerprint, start_and_stop
 
 
 @pytest.mark.parametrize(
@@ -64,7 +39,7 @@ def test_a_stop_at_any_step_changes_nothing(
     # Evaluations in several batches, so that a stop can come between two; results do not depend on it.
     monkeypatch.setattr("bnnkit.train.training.EVALUATION_BATCH", 64 if what == "test" else 10)
     with pytest.raises(InterruptedRunError) as caught:
-        _start_and_stop(plan, root, StopAt(what, done))
+        start_and_stop(plan, root, StopAt(what, done))
     assert caught.value.exit_code == 130
     stopped = runs.resolve("latest", root=root)
     assert caught.value.hint == f"bnnkit train --resume {stopped.path}"
@@ -74,15 +49,6 @@ def test_a_stop_at_any_step_changes_nothing(
     assert outcome.run == stopped
     assert fingerprint(stopped) == fingerprint(whole.run)
     assert len(stopped.read_json("stamp.json")["resumed"]) == 1
-
-
-def _start_and_stop(plan: Plan, root: Path, watcher: StopAt) -> None:
-    """Do what `start` does with a stop request of our own instead of a signal."""
-    with pytest.MonkeyPatch.context() as patch:
-        from contextlib import nullcontext
-
-        patch.setattr("bnnkit.train.session.stop_on_signals", lambda: nullcontext(watcher.stop))
-        start(plan, watcher, argv=[], root=root)
 
 
 def test_saving_now_and_then_changes_nothing(
@@ -108,13 +74,38 @@ def test_an_epoch_whose_state_was_lost_is_done_again(tiny: Callable[..., Plan], 
     assert fingerprint(run) == fingerprint(whole.run)
 
 
+def test_a_gradient_that_anneals_depends_on_the_position_only(tiny: Callable[..., Plan], root: Path) -> None:
+    plan = tiny(value_gradient="ede", ao_bit=1)
+    (whole,) = start(plan, Silent(), argv=[], root=root)
+    with pytest.raises(InterruptedRunError):
+        start_and_stop(plan, root, StopAt("epoch 2/3", 1))
+    (outcome,) = resume("latest", {}, Silent(), argv=[], root=root)
+    assert fingerprint(outcome.run) == fingerprint(whole.run)
+
+
+def test_layers_know_how_far_the_training_is(
+    tiny: Callable[..., Plan], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[float] = []
+
+    def noted(model: nn.Module, share: float) -> None:
+        set_progress(model, share)
+        layer = model.get_submodule("hidden.0")
+        assert isinstance(layer, Operands)
+        seen.append(layer.activation.progress)
+
+    monkeypatch.setattr("bnnkit.train.training.set_progress", noted)
+    start(tiny(max_steps=4), Silent(), argv=[], root=root)
+    assert seen == [0.0, 0.25, 0.5, 0.75]
+
+
 @pytest.mark.parametrize("used", ["torch", "auto"])
 def test_converters_and_ternary_values_resume_too(tiny: Callable[..., Plan], root: Path, used: Backend) -> None:
     plan = tiny(adc_bit=1, ao_bit="1.5", width=1, limit=100, value_gradient="iga")
     with backend(used):
         (whole,) = start(plan, Silent(), argv=[], root=root)
         with pytest.raises(InterruptedRunError):
-            _start_and_stop(plan, root, StopAt("epoch 2/3", 1))
+            start_and_stop(plan, root, StopAt("epoch 2/3", 1))
         (outcome,) = resume("latest", {}, Silent(), argv=[], root=root)
     assert fingerprint(outcome.run) == fingerprint(whole.run)
 
@@ -124,14 +115,14 @@ def test_a_stop_by_max_steps_ends_the_training(tiny: Callable[..., Plan], root: 
     assert outcome.results["limited"]
     assert [record["steps"] for record in outcome.run.read_metrics()] == [3, 1]
     with pytest.raises(InterruptedRunError):
-        _start_and_stop(tiny(max_steps=4), root, StopAt("test", 200))
+        start_and_stop(tiny(max_steps=4), root, StopAt("test", 200))
     (again,) = resume("latest", {}, Silent(), argv=[], root=root)
     assert fingerprint(again.run) == fingerprint(outcome.run)
 
 
 def test_changed_options_are_refused_with_a_diff(tiny: Callable[..., Plan], root: Path) -> None:
     with pytest.raises(InterruptedRunError):
-        _start_and_stop(tiny(), root, StopAt("epoch 1/3", 1))
+        start_and_stop(tiny(), root, StopAt("epoch 1/3", 1))
     run = runs.resolve("latest", root=root)
     before = run.last.read_bytes()
     with pytest.raises(MismatchError) as caught:
@@ -150,7 +141,7 @@ def test_changed_options_are_refused_with_a_diff(tiny: Callable[..., Plan], root
 
 def test_other_data_or_a_damaged_state_are_refused(tiny: Callable[..., Plan], root: Path) -> None:
     with pytest.raises(InterruptedRunError):
-        _start_and_stop(tiny(), root, StopAt("epoch 1/3", 1))
+        start_and_stop(tiny(), root, StopAt("epoch 1/3", 1))
     run = runs.resolve("latest", root=root)
     stamp = run.read_json("stamp.json")
     run.write_json("stamp.json", {**stamp, "dataset": {**stamp["dataset"], "fingerprint": "0" * 64}})

@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 
 def images_of(plan: Plan) -> TrainingImages:
-    return TrainingImages(plan.config, plan.dataset, Preparation.of(plan.dataset, (1, 8, 8)), CPU)
+    return TrainingImages(plan.config, plan.dataset, (1, 8, 8), CPU)
 
 
 def epoch_of(images: TrainingImages, epoch: int) -> list[list[int]]:
@@ -82,9 +82,21 @@ def test_grey_images_become_colour_with_their_own_normalization() -> None:
         Preparation.from_metadata({}, (3, 32, 32))
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_byte_comes_back_from_the_input_of_a_network_that_reads_raw_pixels(channels: int) -> None:
+    preparation = Preparation.of(load("digits"), (channels, 16, 16), normalized=False)
+    stored = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
+    inputs = preparation(stored)
+    assert inputs.shape == (1, channels, 16, 16)
+    assert torch.equal((inputs * 255).round().to(torch.uint8), stored.expand_as(inputs))
+    assert torch.equal(inputs[:, :1], stored.float() / 255)
+    assert Preparation.from_metadata({"preparation": preparation.metadata()}, (channels, 16, 16)) == preparation
+
+
 def test_augmentation_applies_to_training_images_only(tiny: Callable[..., Plan]) -> None:
     plain, moved = images_of(tiny(augment="none")), images_of(tiny(augment="crop-flip"))
     (x, labels), (y, same_labels) = plain.batch(0, 0), moved.batch(0, 0)
+    assert x.dtype == y.dtype == torch.uint8
     assert torch.equal(labels, same_labels)
     assert not torch.equal(x, y)
     assert torch.equal(moved.batch(0, 0)[0], y)

@@ -31,10 +31,18 @@ class Row:
             return None
         return int((self.found.predictions != self.other.predictions).sum())
 
-    def as_json(self) -> dict[str, Any]:
+    def gates(self, of_images: int) -> dict[str, Any] | None:
+        """What the network's precision gates did; None without any."""
+        from bnnkit.train.gate_report import gates_json
+
+        return gates_json(self.found.gates, self.found.score.total, of_images)
+
+    def as_json(self, of_images: int) -> dict[str, Any]:
+        """Return the numbers; `of_images` are the images the dataset has for testing."""
         found = self.found
         entry = {"adc_bit": self.adc_bit, **found.score.as_json(), "loss": found.loss, "seconds": found.seconds}
         entry |= {"images_per_second": found.images_per_second, "non_finite": found.non_finite}
+        entry["gates"] = self.gates(of_images)
         if self.other is not None:
             entry |= {"compare": self.other.score.as_json(), "differing_predictions": self.differing}
         return entry
@@ -84,12 +92,13 @@ class Report:
             "dataset": {"name": self.data.name, "fingerprint": self.data.fingerprint, "note": self.data.note},
             "backend": self.backend,
             "limited": self.limited,
-            "results": [row.as_json() for row in self.table],
+            "results": [row.as_json(len(self.data.test)) for row in self.table],
             "invariance": [{**asdict(finding), "identical": finding.identical} for finding in self.findings],
         }
 
     def _print_accuracies(self) -> None:
         from bnnkit.checkpoint import describe
+        from bnnkit.train.gate_report import gates_text
 
         columns = ["ADC", "test %", "95 % interval", "correct", "images/s"]
         columns += ["other %", "differing predictions"] if self.other else []
@@ -109,6 +118,8 @@ class Report:
         notes += [f"other: {self.other.path}"] if self.other else []
         broken = max(row.found.non_finite for row in self.table)
         notes += [f"up to {broken:,} images have logits that are not finite, which counts as wrong"] if broken else []
+        counted = [(row.adc_bit, row.gates(len(self.data.test))) for row in self.table]
+        notes += [f"ADC {bit}: {gates_text(gates)}" for bit, gates in counted if gates is not None]
         notes += [f"{self.data.name}: {self.data.note}"] if self.data.note else []
         notes.append(f"backend: {self.backend}")
         title = f"{self.trained.path}: {describe(self.trained.checkpoint.config)}, on {self.data.name}"

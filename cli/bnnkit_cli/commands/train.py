@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bnnkit.errors import GateError, UsageError
+from bnnkit.errors import UsageError
 from bnnkit_cli import output
+from bnnkit_cli.commands.train_report import check_gate, report, show_plan
 
 if TYPE_CHECKING:
     from bnnkit.train import Outcome, Plan
@@ -58,7 +59,10 @@ def train(
         float | None, typer.Option(help="Width of the converter's impulse gradient [default: published].")
     ] = None,
     value_gradient: Annotated[
-        str | None, typer.Option(help="Gradient of the value quantizers: ste or iga [default: ste].")
+        str | None,
+        typer.Option(
+            help="Gradient of the value quantizers: ste, iga, clip, polynomial, sigmoid or ede [default: published]."
+        ),
     ] = None,
     width: Annotated[
         int | None, typer.Option(help="Multiplier of the channel counts [default: the published network].")
@@ -75,7 +79,10 @@ def train(
         typer.Option(help="Training images held out, a share or a count [default: a tenth, at most 5000]."),
     ] = None,
     augment: Annotated[
-        str | None, typer.Option(help="crop-flip, shift or none [default: crop-flip for colour images].")
+        str | None,
+        typer.Option(
+            help="crop-flip, reflect-crop-flip, shift or none [default: for colour images by recipe or crop-flip]."
+        ),
     ] = None,
     limit: Annotated[
         int | None, typer.Option(help="Use only N images for training and N for the test; marks the result limited.")
@@ -88,6 +95,39 @@ def train(
     ] = None,
     optimizer: Annotated[str | None, typer.Option(help="adam, adamw or sgd [default: by recipe].")] = None,
     weight_decay: Annotated[float | None, typer.Option(help="Of the optimizer [default: by recipe].")] = None,
+    decay_on: Annotated[
+        str | None,
+        typer.Option(
+            help="What weight decay acts on: all or convolutions (their weights) [default: by recipe or all]."
+        ),
+    ] = None,
+    clip_factor: Annotated[
+        float | None,
+        typer.Option(
+            help="Adaptive gradient clipping: gradients at most so many times as long as the weights; 0: off "
+            "[default: by recipe or off]."
+        ),
+    ] = None,
+    label_smoothing: Annotated[
+        float | None, typer.Option(help="Share of the target spread over all classes [default: 0].")
+    ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(metavar="CKPT|RUN|MODEL", help="Imitate the outputs of a trained network with the same classes."),
+    ] = None,
+    distill: Annotated[
+        float | None, typer.Option(help="Share of the loss that is the distance from the teacher, 0 to 1 [default: 1].")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="Outputs are divided by it before they are compared [default: 1].")
+    ] = None,
+    gate_penalty: Annotated[
+        float | None,
+        typer.Option(help="FracBNN: weight of the gates' thresholds in the loss [default: by recipe or 0]."),
+    ] = None,
+    gate_target: Annotated[
+        float | None, typer.Option(help="FracBNN: what the penalty pulls the thresholds to [default: 0].")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random [default: 1].")] = None,
     seeds: Annotated[
         str | None, typer.Option(help="Several trainings: 1,2,3, or a number of them; mean and spread at the end.")
@@ -115,6 +155,9 @@ def train(
     Everything is written to runs/train/<name>-<time>-<hash>/. The checkpoint is chosen on validation images, which are
     held out of the training images; the test images are used once, at the end. Ctrl-C saves; --resume continues, bit
     for bit as if never stopped.
+
+    A recipe may have two steps, the first with real weights, the second with binary weights that start from them. Each
+    is a run of its own, and options apply to both; with --w-bit or --init only the last one is trained.
     """
     from dataclasses import fields
 
@@ -132,22 +175,22 @@ def train(
             )
         outcomes = _resume(resume, given, runs_dir)
     else:
-        plan, chosen = _plan(given, recipe, seeds)
+        plan, chosen = _plan(given, recipe, seeds, runs_dir)
         if dry_run:
-            _show_plan(plan, chosen, json)
+            show_plan(plan, chosen, json=json)
             return
         outcomes = _start(plan, chosen, runs_dir)
-    _report(outcomes, json)
-    _check_gate(outcomes, min_acc)
+    report(outcomes, json=json)
+    check_gate(outcomes, min_acc)
 
 
-def _plan(given: dict[str, Any], recipe: str | None, seeds: str | None) -> tuple[Plan, list[int]]:
+def _plan(given: dict[str, Any], recipe: str | None, seeds: str | None, runs_dir: Path) -> tuple[Plan, list[int]]:
     from bnnkit.train import resolve
-    from bnnkit.train.session import parse_seeds
+    from bnnkit.train.series import parse_seeds
 
     model = given.pop("model", None)
     with _Display() as display:
-        plan = resolve(model, given, recipe=recipe, progress=display.work)
+        plan = resolve(model, given, recipe=recipe, progress=display.work, root=runs_dir)
     for notice in plan.notices:
         output.warn(notice)
     if seeds is None:
@@ -167,74 +210,6 @@ def _resume(reference: str, given: Mapping[str, Any], runs_dir: Path) -> list[Ou
 
     with _Display() as display:
         return resume(reference, given, display, argv=["bnnkit", *sys.argv[1:]], root=runs_dir)
-
-
-def _show_plan(plan: Plan, seeds: Sequence[int], json: bool) -> None:
-    from dataclasses import asdict
-
-    from bnnkit.train.config import to_toml
-    from bnnkit.train.estimate import estimate
-    from bnnkit.train.loop import duration
-
-    found = estimate(plan)
-    total = found.seconds * len(seeds)
-    if json:
-        payload = {"dry_run": True, "config": asdict(plan.config), "seeds": list(seeds), **found.as_json()}
-        output.emit_json("train", {**payload, "runs": len(seeds), "seconds_of_all_runs": total})
-        return
-    output.result_text(to_toml(plan.config))
-    rows = [
-        ("runs", f"{len(seeds)} (seeds {', '.join(map(str, seeds))})"),
-        ("steps", f"{found.steps:,} per run, {found.steps_per_epoch:,} per epoch"),
-        ("parameters", f"{found.parameters:,}"),
-        ("time per step", f"{found.step_seconds:.3g} s, {plan.config.batch / found.step_seconds:,.0f} images/s"),
-        ("time", f"about {duration(total)}"),
-    ]
-    output.result_table(["dry run", "estimate"], rows, notes=["nothing was written"])
-
-
-def _report(outcomes: Sequence[Outcome], json: bool) -> None:
-    from bnnkit.train import Summary
-
-    summary = Summary.of([outcome.accuracy for outcome in outcomes])
-    limited = any(outcome.results["limited"] for outcome in outcomes)
-    if json:
-        runs = [{"run": outcome.run.path, "seed": outcome.seed, **outcome.results} for outcome in outcomes]
-        payload = {"runs": runs, "mean": summary.mean, "spread": summary.spread, "limited": limited}
-        output.emit_json("train", payload)
-        return
-    columns = ["seed", "test %", "95 % interval", "correct", "val %", "best epoch", "time"]
-    notes = [f"curve: {outcome.run.curve}" for outcome in outcomes]
-    if summary.spread is not None:
-        many = f"{len(outcomes)} seeds"
-        notes.insert(0, f"mean {summary.mean:.2f} %, standard deviation {summary.spread:.2f} over {many}")
-    if limited:
-        notes.insert(0, "limited: not all images or steps were used")
-    output.result_table(columns, [_row(outcome) for outcome in outcomes], notes=notes)
-
-
-def _row(outcome: Outcome) -> tuple[object, ...]:
-    from bnnkit.train.loop import duration
-
-    results = outcome.results
-    test, validation = results["test"], results["validation"]
-    return (
-        outcome.seed,
-        f"{test['accuracy']:.2f}",
-        f"{test['wilson95'][0]:.2f} to {test['wilson95'][1]:.2f}",
-        f"{test['correct']:,}/{test['total']:,}",
-        f"{validation['accuracy']:.2f}" if validation else None,
-        f"{results['best_epoch']}/{results['epochs']}",
-        duration(results["seconds"]),
-    )
-
-
-def _check_gate(outcomes: Sequence[Outcome], min_acc: float | None) -> None:
-    mean = sum(outcome.accuracy for outcome in outcomes) / len(outcomes)
-    if min_acc is not None and mean < min_acc:
-        raise GateError(
-            f"--min-acc: test accuracy {mean:.2f} %; at least {min_acc:g} % was demanded", hint="train longer"
-        )
 
 
 class _Display(ExitStack):
