@@ -38,7 +38,7 @@ public:
         // Panels hold the weights; the rows they were made from are not read again.
         pad(gate_.thresholds, conv_.geometry.out_channels, INT32_MAX);
         const ArrayPlan plan{conv_, borders_, *panels_, converter_.get(), {gate_.thresholds.data(), gate_.skips}};
-        const auto make = gated()                  ? code_.new_gated_array
+        const auto make = gated()                 ? code_.new_gated_array
                           : this->finish.integers ? code_.new_integer_array
                                                   : code_.new_array;
         array_.reset(make(plan));

@@ -43,8 +43,9 @@ struct Finishing {
 // A convolution of integer values with binary weights, one pixel to one pixel: sums of values with signs.
 struct SignedSums {
     int64_t channels = 0, outputs = 0, in_stride = 0;
-    int drop = 0;                     // bits dropped from each value before
-    const int32_t* masks = nullptr;   // [panel of kPanelChannels outputs][channel][kPanelChannels]: -1 where positive, else 0
+    int drop = 0;  // bits dropped from each value before
+    const int32_t* masks =
+        nullptr;  // [panel of kPanelChannels outputs][channel][kPanelChannels]: -1 where positive, else 0
 };
 
 // Where a precision gate opens: sums of high bits >= threshold, padded to kPanelChannels.

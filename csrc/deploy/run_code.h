@@ -281,9 +281,8 @@ static_assert(AdcEngine::kColumns == XnorEngine::kColumns, "panels suit both");
 #undef BNNKIT_INLINE
 
 constexpr Code code_of(Isa isa) {
-    return {isa,       AdcEngine::kColumns, kShift,          kHasLookup, new_array, new_integer_array, new_gated_array,
-            run_dense, run_finish,          run_pool,        run_mean,   run_signed_sums,
-            run_finish_integers};
+    return {isa,       AdcEngine::kColumns, kShift,   kHasLookup, new_array,       new_integer_array,  new_gated_array,
+            run_dense, run_finish,          run_pool, run_mean,   run_signed_sums, run_finish_integers};
 }
 
 }  // namespace

@@ -53,14 +53,14 @@ struct ShiftAdd {
 
 // What happens to integer values v, in this order; int32, wide enough by construction.
 struct IntegerFinish {
-    int64_t channels = 0;                  // before padding
-    double one = 0;                        // not 0: v are floats, become rint(v * one), and saturate at
-    std::vector<int32_t> bound;            // these magnitudes
-    ShiftAdd scale;                        // v are sums; no digits: values already
-    std::vector<int32_t> bias_in;          // v += bias_in, or no activation
-    std::vector<int32_t> right, left;      // v = v < 0 ? v >> right << left : v
-    std::vector<int32_t> bias_out;         // v += bias_out
-    std::vector<int32_t> thresholds;       // keep whether v >= threshold, or none
+    int64_t channels = 0;              // before padding
+    double one = 0;                    // not 0: v are floats, become rint(v * one), and saturate at
+    std::vector<int32_t> bound;        // these magnitudes
+    ShiftAdd scale;                    // v are sums; no digits: values already
+    std::vector<int32_t> bias_in;      // v += bias_in, or no activation
+    std::vector<int32_t> right, left;  // v = v < 0 ? v >> right << left : v
+    std::vector<int32_t> bias_out;     // v += bias_out
+    std::vector<int32_t> thresholds;   // keep whether v >= threshold, or none
 };
 
 // What happens to a step's values v, in this order; every arithmetic step rounds to float32 once.

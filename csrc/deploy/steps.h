@@ -16,7 +16,8 @@ namespace bnnkit::deploy {
 StepPointer image_step(std::string name, Shape images, Shape out, std::vector<float> values, Finish finish);
 
 // Stored images become bits: those of a channel are a thermometer of `planes` bits, the lowest set_bits[byte] of them set.
-StepPointer thermometer_step(std::string name, Shape images, int64_t planes, std::vector<int32_t> set_bits, Finish finish);
+StepPointer thermometer_step(std::string name, Shape images, int64_t planes, std::vector<int32_t> set_bits,
+                             Finish finish);
 
 // A convolution in full precision: weights float32 [out][channels][kernel_h][kernel_w], summed in double.
 StepPointer dense_step(std::string name, int in, const ConvGeometry& geometry, const float* weights, const float* bias,

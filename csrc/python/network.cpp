@@ -77,33 +77,33 @@ static void bind_finish(py::module_& m) {
              py::arg("bias_out"));
 
     py::class_<IntegerFinish>(m, "IntegerFinish", "What happens to a step's integers; see csrc/deploy/step.h.")
-        .def(py::init([](double one, std::optional<Array<int32_t>> bound, int lift,
-                         std::optional<Array<int32_t>> shifts, std::optional<Array<int32_t>> signs,
-                         std::optional<Array<int32_t>> bias_in, std::optional<Array<int32_t>> right,
-                         std::optional<Array<int32_t>> left, std::optional<Array<int32_t>> bias_out,
-                         std::optional<Array<int32_t>> thresholds) {
-                 IntegerFinish f;
-                 f.one = one;
-                 f.bound = vector_of(bound);
-                 if (shifts) {
-                     if (!signs || shifts->ndim() != 2 || signs->size() != shifts->size())
-                         throw std::invalid_argument("shifts: needed [digits, channels], and as many signs");
-                     f.scale.digits = static_cast<int>(shifts->shape(0));
-                     f.scale.lift = lift;
-                     f.scale.shifts = vector_of(shifts);
-                     for (int32_t sign : vector_of(signs)) {
-                         f.scale.negative.push_back(sign < 0 ? -1 : 0);
-                         f.scale.mask.push_back(sign != 0 ? -1 : 0);
-                     }
-                 }
-                 f.bias_in = vector_of(bias_in), f.right = vector_of(right), f.left = vector_of(left);
-                 f.bias_out = vector_of(bias_out), f.thresholds = vector_of(thresholds);
-                 return f;
-             }),
-             py::kw_only(), py::arg("one") = 0.0, py::arg("bound") = py::none(), py::arg("lift") = 0,
-             py::arg("shifts") = py::none(), py::arg("signs") = py::none(), py::arg("bias_in") = py::none(),
-             py::arg("right") = py::none(), py::arg("left") = py::none(), py::arg("bias_out") = py::none(),
-             py::arg("thresholds") = py::none());
+        .def(
+            py::init([](double one, std::optional<Array<int32_t>> bound, int lift, std::optional<Array<int32_t>> shifts,
+                        std::optional<Array<int32_t>> signs, std::optional<Array<int32_t>> bias_in,
+                        std::optional<Array<int32_t>> right, std::optional<Array<int32_t>> left,
+                        std::optional<Array<int32_t>> bias_out, std::optional<Array<int32_t>> thresholds) {
+                IntegerFinish f;
+                f.one = one;
+                f.bound = vector_of(bound);
+                if (shifts) {
+                    if (!signs || shifts->ndim() != 2 || signs->size() != shifts->size())
+                        throw std::invalid_argument("shifts: needed [digits, channels], and as many signs");
+                    f.scale.digits = static_cast<int>(shifts->shape(0));
+                    f.scale.lift = lift;
+                    f.scale.shifts = vector_of(shifts);
+                    for (int32_t sign : vector_of(signs)) {
+                        f.scale.negative.push_back(sign < 0 ? -1 : 0);
+                        f.scale.mask.push_back(sign != 0 ? -1 : 0);
+                    }
+                }
+                f.bias_in = vector_of(bias_in), f.right = vector_of(right), f.left = vector_of(left);
+                f.bias_out = vector_of(bias_out), f.thresholds = vector_of(thresholds);
+                return f;
+            }),
+            py::kw_only(), py::arg("one") = 0.0, py::arg("bound") = py::none(), py::arg("lift") = 0,
+            py::arg("shifts") = py::none(), py::arg("signs") = py::none(), py::arg("bias_in") = py::none(),
+            py::arg("right") = py::none(), py::arg("left") = py::none(), py::arg("bias_out") = py::none(),
+            py::arg("thresholds") = py::none());
 
     py::class_<Finish>(m, "Finish", "What happens to a step's values; see csrc/deploy/step.h.")
         .def(py::init([](int out, int residual, bool pool, std::optional<Array<float>> scale,
@@ -169,10 +169,10 @@ static void bind_steps(py::module_& m) {
         [](const std::string& name, int in, std::array<int64_t, 3> in_shape, const Finish& finish, int64_t size,
            int64_t stride, int64_t pad, int64_t repeats, bool maximum, bool integers,
            std::vector<float> level_thresholds, std::vector<float> level_values) {
-            return held(window_step(name, in, shape_of(in_shape),
-                                    {size, stride, pad, repeats, maximum, integers, std::move(level_thresholds),
-                                     std::move(level_values)},
-                                    finish));
+            return held(window_step(
+                name, in, shape_of(in_shape),
+                {size, stride, pad, repeats, maximum, integers, std::move(level_thresholds), std::move(level_values)},
+                finish));
         },
         py::arg("name"), py::arg("in_buffer"), py::arg("in_shape"), py::arg("finish"), py::kw_only(),
         py::arg("size") = 1, py::arg("stride") = 1, py::arg("pad") = 0, py::arg("repeats") = 1,
@@ -188,10 +188,8 @@ static void bind_steps(py::module_& m) {
         if (bias && bias->size() != g.out_channels) throw std::invalid_argument(name + ": wrong biases");
         return held(dense_step(name, in, g, weights.data(), bias ? bias->data() : nullptr, finish));
     });
-    m.def("mean_step",
-          [](const std::string& name, int in, std::array<int64_t, 3> in_shape, double one, const Finish& finish) {
-              return held(mean_step(name, in, shape_of(in_shape), one, finish));
-          });
+    m.def("mean_step", [](const std::string& name, int in, std::array<int64_t, 3> in_shape, double one,
+                          const Finish& finish) { return held(mean_step(name, in, shape_of(in_shape), one, finish)); });
 
     py::class_<HeldWeights>(m, "ArrayWeights", "Packed weights of one layer and the layout they have.")
         .def(py::init([](const Array<uint8_t>& rows, std::array<int64_t, 3> in_shape, std::array<int64_t, 2> kernel,
@@ -224,8 +222,7 @@ static void bind_steps(py::module_& m) {
              double offset, const std::optional<Array<float>>& bias, const std::optional<Array<int32_t>>& gate,
              bool gate_skips, const Finish& finish, const HeldStep& like) {
               ArrayConverter converter{vector_of(thresholds), vector_of(levels), scale, offset, vector_of(bias)};
-              return held(
-                  array_step(name, in, shape_of(in_shape), weights.weights, std::move(converter),
+              return held(array_step(name, in, shape_of(in_shape), weights.weights, std::move(converter),
                                      {vector_of(gate), gate_skips}, finish, like.get()));
           });
 }
