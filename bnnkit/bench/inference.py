@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bnnkit import deploy
 from bnnkit.bench.baseline import loop_network
 from bnnkit.data import normalize
-from bnnkit.models import Model, create_model
+from bnnkit.models import MODELS, Model, create_model
+from bnnkit.nn import ScaledCimConv2d, ScaledConv2d
 from bnnkit.nn.evaluation import BatchNorm
+from bnnkit.nn.scaled import standardize
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+RAW = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 FITTED_IMAGES = 16
 
 Run = Callable[[Tensor], Tensor]
 
 
 def build(name: str, width: int) -> Model:
-    """Return a network with 1-bit operands and converters, its normalizations fitted to random images."""
+    """Return a network with its usual operands and converters, its normalizations fitted to random images."""
     return _settled(create_model(name, width=width))
 
 
@@ -30,9 +33,14 @@ def random_images(batch: int) -> Tensor:
     return torch.randint(0, 256, (batch, 3, 32, 32), dtype=torch.uint8, generator=generator)
 
 
-def packed(model: Model) -> deploy.PackedNetwork:
+def normalization(model: Model) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation of the images as a network expects them."""
+    return (MEAN, STD) if MODELS.get(model.settings.name).normalized else RAW
+
+
+def packed(model: Model, *, gate_skips: bool = False) -> deploy.PackedNetwork:
     """Return the network packed."""
-    return deploy.compile(model, MEAN, STD)
+    return deploy.PackedNetwork(deploy.pack_model(model, *normalization(model)), gate_skips=gate_skips)
 
 
 def side(name: str, model: Model) -> Run:
@@ -42,19 +50,34 @@ def side(name: str, model: Model) -> Run:
         name: "packed", "layers" (the modules of `model` on packed kernels), "loop", "fp32" or "bf16" (the same
             architecture without quantization and converters).
     """
+    norms = normalization(model)
     if name == "packed":
         return packed(model)
     if name == "layers":
-        return lambda images: _forward(model, normalize(images, MEAN, STD))
+        return lambda images: _forward(model, normalize(images, *norms))
     if name == "loop":
         loop = loop_network(model)
-        return lambda images: _forward(loop, normalize(images, MEAN, STD))
+        return lambda images: _forward(loop, normalize(images, *norms))
     settings = model.settings
     plain = _settled(create_model(settings.name, width=settings.width, ao_bit="fp", w_bit="fp", adc_bit="fp"))
+    without_standardization(plain)
     if name == "fp32":
-        return lambda images: _forward(plain, normalize(images, MEAN, STD))
+        return lambda images: _forward(plain, normalize(images, *norms))
     half = plain.bfloat16()
-    return lambda images: _forward(half, normalize(images, MEAN, STD).bfloat16())
+    return lambda images: _forward(half, normalize(images, *norms).bfloat16())
+
+
+@torch.no_grad()
+def without_standardization(model: Model) -> None:
+    """Put plain convolutions with the same weights in place of standardized ones, which would derive them every time."""
+    for name, layer in list(model.named_modules()):
+        if isinstance(layer, ScaledConv2d | ScaledCimConv2d):
+            weight = layer.gain * standardize(layer.weight)
+            plain = nn.Conv2d(
+                layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding, bias=False
+            )
+            plain.weight.copy_(weight)
+            model.set_submodule(name, plain.requires_grad_(False))
 
 
 @torch.inference_mode()
@@ -69,5 +92,5 @@ def _settled(model: Model) -> Model:
         if isinstance(module, BatchNorm):
             module.momentum = None  # the plain average of what it has seen
     with torch.no_grad():
-        model.train()(normalize(random_images(FITTED_IMAGES), MEAN, STD))
+        model.train()(normalize(random_images(FITTED_IMAGES), *normalization(model)))
     return model.eval().requires_grad_(False)

@@ -1,9 +1,10 @@
-"""model: inference of whole networks with 1-bit activations, weights and converters."""
+"""model, vgg9, reactnet18, fracbnn20: inference of whole binary networks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -18,18 +19,25 @@ from bnnkit.bench.verify import equal
 from bnnkit.data import normalize
 from bnnkit.deploy import PackedNetwork
 from bnnkit.models import Model
+from bnnkit.nn import gated_layers
 from bnnkit.train.precision import repeatable
 
 CHECKED_IMAGES = 2
 LAYERS = "bnnkit layers"
 OPPONENTS = {"layers": LAYERS, "loop": "loop", "fp32": "torch fp32", "bf16": "torch bf16"}
-NOTES = (
+THROUGH_ARRAYS = (
     "1-bit activations, weights and converters, 32x32 images, from uint8 images to logits",
     f"bnnkit packed: a packed network; {LAYERS}: its modules in torch on packed kernels, floats in between",
     "loop: the same network with a float32 product and a quantization per array; torch fp32, bf16: the same "
     "architecture without quantization",
     "of limit: binary products of all layers on arrays, per second, beside the register-only loop",
     "memory: peak of a process of its own that runs two batches, above that after the imports",
+)
+WITHOUT_ARRAYS = (
+    "1-bit weights, no converters, 32x32 images, from uint8 images to logits",
+    *(note for note in THROUGH_ARRAYS[1:] if not note.startswith("loop")),
+    "torch fp32, bf16: the same architecture without quantization, its weights already standardized",
+    "skipping: low bits are counted only where one of a few neighbouring precision gates is open",
 )
 
 
@@ -62,13 +70,13 @@ def _sides(plan: Plan, model: Model, images: Tensor) -> list[Side]:
                     partial(peak_of_inference, name, *shape, threads, None),
                 )
             )
-        for variant in plan.variants:
+        for variant, skips in product(plan.variants, (False, True) if gated_layers(model) else (False,)):
             machine.enter(threads, variant)  # a packed network keeps the variant it is made for
-            network = inference.packed(model)
+            network = inference.packed(model, gate_skips=skips)
             products = len(images) * sum(network.binary_products.values())
             sides.append(
                 Side(
-                    "bnnkit packed",
+                    "bnnkit packed, skipping" if skips else "bnnkit packed",
                     partial(network, images),
                     Work(len(images), "image", products),
                     threads,
@@ -106,7 +114,7 @@ def check_logits(model: Model, runner: Callable[[Tensor], Tensor], images: Tenso
     with repeatable(model):
         found = runner(some)
         with nn.backend("reference"):
-            expected: Tensor = model(normalize(some, inference.MEAN, inference.STD))
+            expected: Tensor = model(normalize(some, *inference.normalization(model)))
     return equal(found, expected, f"logits of {len(some)} images")
 
 
@@ -117,20 +125,23 @@ def check_same(model: Model, run: Callable[[Tensor], Tensor], images: Tensor) ->
     return equal(run(some), layers(some), f"logits of {len(some)} images equal those of the layers")
 
 
-def _register(kernel: str, name: str, shapes: tuple[tuple[int, ...], ...]) -> None:
+def _register(kernel: str, name: str, what: str, width: int, opponents: tuple[str, ...], notes: tuple[str, ...]) -> None:
     BENCHES.register(kernel)(
         Bench(
-            description=f"inference of {name} 1/1/1",
+            description=f"inference of {what}",
             shape_form="BATCH,WIDTH",
-            shapes=shapes,
-            opponents=tuple(OPPONENTS),
-            rivals=tuple(OPPONENTS),
+            shapes=((64, width), (1, width)),
+            opponents=opponents,
+            rivals=opponents,
             every_variant=False,
             cases=partial(cases, name),
-            notes=NOTES,
+            notes=notes,
         )
     )
 
 
-_register("model", "res20", ((64, 5), (1, 5)))
-_register("vgg9", "vgg9", ((64, 3), (1, 3)))
+_WITHOUT_LOOP = tuple(name for name in OPPONENTS if name != "loop")
+_register("model", "res20", "res20 1/1/1", 5, tuple(OPPONENTS), THROUGH_ARRAYS)
+_register("vgg9", "vgg9", "vgg9 1/1/1", 3, tuple(OPPONENTS), THROUGH_ARRAYS)
+_register("reactnet18", "reactnet18", "reactnet18, A&B BNN", 4, _WITHOUT_LOOP, WITHOUT_ARRAYS)
+_register("fracbnn20", "fracbnn20", "fracbnn20, FracBNN", 1, _WITHOUT_LOOP, WITHOUT_ARRAYS)

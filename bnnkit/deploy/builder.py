@@ -27,10 +27,6 @@ Integers: TypeAlias = dict[str, Any]
 ArrayLayer: TypeAlias = CimConv2d | CimLinear
 
 
-GATE_SKIPS = False
-"""Whether low bits are counted only where one of a few neighbouring gates opens. Slower wherever it was measured."""
-
-
 class Parts:
     """What networks that differ in arrays and converters have in common.
 
@@ -56,8 +52,9 @@ class Builder:
     bits are kept.
     """
 
-    def __init__(self, skeleton: Model, weights: PackedWeights, parts: Parts) -> None:
+    def __init__(self, skeleton: Model, weights: PackedWeights, parts: Parts, *, gate_skips: bool) -> None:
         self.skeleton = skeleton
+        self.gate_skips = gate_skips
         self.weights = weights
         self.parts = parts
         self.steps: list[Any] = []
@@ -216,7 +213,7 @@ class Builder:
             0.0 if adc is None else adc.offset,
             _numpy(bias),
             None if gate is None else gate.numpy(),
-            GATE_SKIPS,
+            self.gate_skips,
             self._finish(dst, norm, clamp, pool, residual, floats, reader, activation, integers, **folded),
             self.parts.arrays.get(name),
         )

@@ -29,6 +29,8 @@ class PackedNetwork(nn.Module):
         weights: parameters, architecture and normalization of the images.
         changes: options of arrays and converters that differ from `weights.config` (adc_bit, rows, mapping,
             channels_per_array).
+        gate_skips: count the low bits of activations only where one of a few neighbouring precision gates is open. It
+            changes no result, and was slower than counting them always wherever it was measured (docs/inference.md).
 
     Shape: uint8 [N, *in_shape], images as stored -> float32 [N, classes].
 
@@ -43,7 +45,12 @@ class PackedNetwork(nn.Module):
     """
 
     def __init__(
-        self, weights: PackedWeights, changes: dict[str, Any] | None = None, parts: Parts | None = None
+        self,
+        weights: PackedWeights,
+        changes: dict[str, Any] | None = None,
+        parts: Parts | None = None,
+        *,
+        gate_skips: bool = False,
     ) -> None:
         super().__init__()
         self.weights = weights
@@ -57,7 +64,8 @@ class PackedNetwork(nn.Module):
         self._is_gated = bool(gated_layers(skeleton))
         self.config = skeleton.config
         self._parts = Parts() if parts is None else parts
-        build = Builder(skeleton, weights, self._parts)
+        self._gate_skips = gate_skips
+        build = Builder(skeleton, weights, self._parts, gate_skips=gate_skips)
         PLANS.get(skeleton.settings.name)(skeleton, build)
         self._network = extension.load().Network(build.steps)
         self._steps = build.steps
@@ -70,7 +78,7 @@ class PackedNetwork(nn.Module):
 
     def with_options(self, **changes: Any) -> PackedNetwork:
         """Return the network with other arrays or converters; weights are arranged anew only for another layout."""
-        return PackedNetwork(self.weights, {**self.changes, **changes}, self._parts)
+        return PackedNetwork(self.weights, {**self.changes, **changes}, self._parts, gate_skips=self._gate_skips)
 
     @property
     def binary_products(self) -> dict[str, int]:

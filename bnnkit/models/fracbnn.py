@@ -29,7 +29,7 @@ class Thermometer(nn.Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        return thermometer((x * 255).round(), RESOLUTION)
+        return thermometer((x * 255).round(), RESOLUTION).to(x.dtype)
 
 
 class Shortcut(nn.Module):
@@ -46,7 +46,7 @@ class Shortcut(nn.Module):
         x = x if self.quantizer is None else self.quantizer(x)
         if self.stride == 2:
             # In evaluation the mean of four is rounded once.
-            x = F.avg_pool2d(x, 2) if self.training else F.avg_pool2d(x.double(), 2).float()
+            x = F.avg_pool2d(x, 2) if self.training else F.avg_pool2d(x.double(), 2).to(x.dtype)
         return torch.cat([x] * self.repeats, 1) if self.repeats > 1 else x
 
 
