@@ -69,6 +69,19 @@ public:
         }
         const int64_t out_w = g_.out_width(), out_h = g_.out_height();
         int64_t ox = first_pixel % out_w, oy = first_pixel / out_w % out_h, image = first_pixel / out_w / out_h;
+        if (pixels_in_lanes(stride)) {
+            for (int64_t r = 0, some; r < count; r += some, rows += some * row_words) {
+                some = out_w - ox < count - r ? out_w - ox : count - r;
+                some = some < 8 ? some : 8;
+                const uint64_t* pixels = plane + image * g_.height * g_.width;
+                gather_pixels(plane, last, pixels, oy * g_.stride_h - g_.pad_h, ox - g_.pad_w, some, rows);
+                if ((ox += some) == out_w) {
+                    ox = 0;
+                    if (++oy == out_h) oy = 0, ++image;
+                }
+            }
+            return;
+        }
         const uint64_t* taps[kMaxTaps];
         int64_t move_words[2 * kMaxTaps];
         for (int64_t i = 0; i < move_count(); ++i) move_words[i] = tap_pixels()[moves()[i].tap] * stride;
@@ -117,10 +130,33 @@ private:
                 memcpy(row + tap * pixel, taps[tap], static_cast<size_t>(pixel) * sizeof(uint64_t));
             return;
         }
-        memset(row, 0, static_cast<size_t>(layout_.row_words()) * sizeof(uint64_t));
-        for (int64_t tap = 0; tap < layout_.taps; ++tap)
-            for (int64_t chunk = 0; chunk < layout_.chunks(); ++chunk)
-                deposit(row + chunk * words, words, taps[tap] + chunk * slot, slot, tap * layout_.channels_per_array);
+        if (layout_.chunks() == 1 && layout_.channels_per_array % kWordBits == 0) {
+            for (int64_t tap = 0; tap < layout_.taps; ++tap)
+                memcpy(row + tap * slot, taps[tap], static_cast<size_t>(slot) * sizeof(uint64_t));
+            return;
+        }
+        for (int64_t chunk = 0; chunk < layout_.chunks(); ++chunk) append(row + chunk * words, taps, chunk * slot);
+    }
+
+    // One array of a row: the bits of all taps, one after the other. Unused bits of a slot are 0.
+    void append(uint64_t* row, const uint64_t* const* taps, int64_t first_word) const {
+        uint64_t word = 0;
+        int64_t at = 0;
+        for (int64_t tap = 0; tap < layout_.taps; ++tap) {
+            const uint64_t* from = taps[tap] + first_word;
+            for (int64_t left = layout_.channels_per_array; left > 0; left -= kWordBits, ++from) {
+                word |= *from << at;
+                const int64_t next = at + (left < kWordBits ? left : kWordBits);
+                if (next < kWordBits) {
+                    at = next;
+                    continue;
+                }
+                *row++ = word;
+                word = at == 0 ? 0 : *from >> (kWordBits - at);
+                at = next - kWordBits;
+            }
+        }
+        if (at != 0) *row = word;
     }
 
     // Mapping "channel" with chunks of at most 64 channels: eight arrays at a time, one per lane, each word of theirs made
@@ -130,7 +166,7 @@ private:
     struct
         Move {  // a tap's bits to their place in a word: upwards, but downwards for a tap that began in the word before
         Counts8 shift;
-        int64_t tap;
+        int64_t tap, y, x;
         bool down;  // only a word's first
     };
 
@@ -149,10 +185,53 @@ private:
             first[word] = move - moves();
             for (int64_t tap = first_bit / per; tap < layout_.taps && tap * per < first_bit + kWordBits; ++tap) {
                 const int64_t up = tap * per - first_bit;
-                *move++ = {Counts8{} + static_cast<uint64_t>(up < 0 ? -up : up), tap, up < 0};
+                *move++ = {Counts8{} + static_cast<uint64_t>(up < 0 ? -up : up), tap, tap / g_.kernel_w * g_.dilation_h,
+                           tap % g_.kernel_w * g_.dilation_w, up < 0};
             }
         }
         first[layout_.array_words()] = move - moves();
+    }
+
+    // One chunk of at most 64 channels, pixels side by side: eight neighbouring patches at a time, one per lane.
+    bool pixels_in_lanes(int64_t stride) const {
+        return chunks_in_lanes() && layout_.chunks() == 1 && stride == 1 && g_.stride_w == 1;
+    }
+
+    // The patches of `count` <= 8 pixels from (y0, x0) on, in one row of an image whose first word is `image`.
+    void gather_pixels(const uint64_t* plane, const uint64_t* last, const uint64_t* image, int64_t y0, int64_t x0,
+                       int64_t count, uint64_t* rows) const {
+        constexpr Counts8 kLane = {0, 1, 2, 3, 4, 5, 6, 7};
+        const int64_t words = layout_.array_words();
+        for (int64_t word = 0; word < words; ++word) {
+            Counts8 sum = {};
+            for (int64_t i = word_moves()[word]; i < word_moves()[word + 1]; ++i) {
+                const Move& move = moves()[i];
+                const int64_t y = y0 + move.y, x = x0 + move.x;
+                if (y < 0 || y >= g_.height) continue;
+                const uint64_t* from = image + y * g_.width + x;
+                // Lanes outside the row read other pixels, or nothing, and count as padding.
+                Counts8 value = from >= plane && from + 7 <= last ? load8(from) : load_within(from, plane, last);
+                if (x < 0 || x + 8 > g_.width) {
+                    const Counts8 column = kLane + static_cast<uint64_t>(x);
+                    value &= (Counts8)(column < static_cast<uint64_t>(g_.width));
+                }
+                sum |= move.down ? value >> move.shift : value << move.shift;
+            }
+            if (words == 1 && count == 8) {
+                store8(rows, sum);
+                continue;
+            }
+            alignas(64) uint64_t lanes[8];
+            memcpy(lanes, &sum, sizeof lanes);
+            for (int64_t i = 0; i < count; ++i) rows[i * words + word] = lanes[i];
+        }
+    }
+
+    static Counts8 load_within(const uint64_t* from, const uint64_t* first, const uint64_t* last) {
+        Counts8 value = {};
+        for (int64_t i = 0; i < 8; ++i)
+            if (from + i >= first && from + i <= last) value[i] = from[i];
+        return value;
     }
 
     // load(move, chunk) reads eight chunks from `chunk` on under the tap of a move. Lanes past the last array hold whatever.
@@ -195,16 +274,6 @@ private:
         Counts8 value = {};
         for (int64_t i = 0; from + i <= last; ++i) value[i] = from[i];
         return value;
-    }
-
-    // dst |= the words at src, moved up by `bit`; words at `limit` and beyond only ever receive zeros and are skipped.
-    static void deposit(uint64_t* dst, int64_t limit, const uint64_t* src, int64_t words, int64_t bit) {
-        const int64_t at = bit / kWordBits;
-        const int shift = static_cast<int>(bit % kWordBits);
-        for (int64_t i = 0; i < words; ++i) {
-            if (at + i < limit) dst[at + i] |= src[i] << shift;
-            if (shift != 0 && at + i + 1 < limit) dst[at + i + 1] |= src[i] >> (kWordBits - shift);
-        }
     }
 
     const ConvGeometry& g_;

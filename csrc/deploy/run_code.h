@@ -42,32 +42,50 @@ BNNKIT_INLINE void store_codes(const Finishing& f, int64_t pixel, int64_t channe
     for (int p = 0; p < f.planes; ++p) store_half_word(f, p, pixel, channel, planes[p]);
 }
 
-// The end of a residual block of 1-bit activations is the common case, known when the code is compiled.
-inline bool ends_block(const Finishing& f) {
-    return f.residual && f.scale && f.clamp && f.floats && f.threshold_count == 1 && f.strict && !f.slope;
+// The ends of residual blocks are the common cases, known when the code is compiled.
+enum class Ends {
+    anything,
+    block,      // of 1-bit activations: shortcut, normalization, Hardtanh, bit
+    fractional  // of fractional ones: normalization, RPReLU, shortcut, normalization, 2-bit code
+};
+
+inline Ends ends_of(const Finishing& f) {
+    if (!f.residual || !f.scale || !f.floats || f.thermometer) return Ends::anything;
+    if (f.clamp && f.threshold_count == 1 && f.strict && !f.slope) return Ends::block;
+    if (!f.clamp && f.threshold_count == 3 && !f.strict && f.slope && f.inner_scale) return Ends::fractional;
+    return Ends::anything;
 }
 
+template <bool kNormalized>
 BNNKIT_INLINE Floats16 activated(const Finishing& f, Floats16 v, int64_t channel) {
-    if (f.inner_scale) v = v * floats_at(f.inner_scale + channel) + floats_at(f.inner_shift + channel);
+    if (kNormalized || f.inner_scale) v = v * floats_at(f.inner_scale + channel) + floats_at(f.inner_shift + channel);
     v = v + floats_at(f.bias_in + channel);
     v = v > Floats16{} ? v : v * floats_at(f.slope + channel);
     return v + floats_at(f.bias_out + channel);
 }
 
-template <bool kEndsBlock>
+template <Ends kEnds>
 BNNKIT_INLINE void finish16(const Finishing& f, Floats16 v, int64_t pixel, int64_t channel) {
-    if (!kEndsBlock && f.slope) v = activated(f, v, channel);
-    if (kEndsBlock || f.residual) v = v + floats_at(f.residual + pixel * f.stride + channel);
-    if (kEndsBlock || f.scale) v = v * floats_at(f.scale + channel) + floats_at(f.shift + channel);
-    if (kEndsBlock || f.clamp) {
+    constexpr bool kBlock = kEnds == Ends::block, kFractional = kEnds == Ends::fractional,
+                   kKnown = kBlock || kFractional;
+    if (kFractional || (!kKnown && f.slope)) v = activated<kFractional>(f, v, channel);
+    if (kKnown || f.residual) v = v + floats_at(f.residual + pixel * f.stride + channel);
+    if (kKnown || f.scale) v = v * floats_at(f.scale + channel) + floats_at(f.shift + channel);
+    if (kBlock || (!kKnown && f.clamp)) {
         const Floats16 one = Floats16{} + 1.0f;
         v = v < -one ? -one : v;
         v = v > one ? one : v;
     }
-    if (kEndsBlock || f.floats) memcpy(f.floats + pixel * f.stride + channel, &v, sizeof v);
-    if (kEndsBlock)
+    if (kKnown || f.floats) memcpy(f.floats + pixel * f.stride + channel, &v, sizeof v);
+    if (kBlock) {
         store_half_word(f, 0, pixel, channel, sign_mask((Ints16)(v > Floats16{} + f.thresholds[0])));
-    else if (f.planes)
+    } else if (kFractional) {
+        // Bit 1 of the code is whether the middle threshold is reached, bit 0 whether an odd number of them is.
+        const auto reaches = [&](int t) { return sign_mask((Ints16)(v >= Floats16{} + f.thresholds[t])); };
+        const uint32_t middle = reaches(1);
+        store_half_word(f, 0, pixel, channel, reaches(0) ^ middle ^ reaches(2));
+        store_half_word(f, 1, pixel, channel, middle);
+    } else if (f.planes)
         store_codes(f, pixel, channel, [&](int t) {
             const Floats16 threshold = Floats16{} + f.thresholds[t];
             return sign_mask(f.strict ? (Ints16)(v > threshold) : (Ints16)(v >= threshold));
@@ -112,17 +130,22 @@ public:
         if (f.sum_thresholds)
             rows(tile, pixel, pixels, output, outputs,
                  [&](const int32_t* sums, int64_t p, int64_t channel) { codes16(f, ints16(sums), p, channel); });
-        else if (ends_block(f))
-            rows(tile, pixel, pixels, output, outputs, [&](const int32_t* sums, int64_t p, int64_t channel) {
-                finish16<true>(f, scaled(scale, ints16(sums), channel), p, channel);
-            });
+        else if (ends_of(f) == Ends::block)
+            values<Ends::block>(tile, pixel, pixels, output, outputs);
+        else if (ends_of(f) == Ends::fractional)
+            values<Ends::fractional>(tile, pixel, pixels, output, outputs);
         else
-            rows(tile, pixel, pixels, output, outputs, [&](const int32_t* sums, int64_t p, int64_t channel) {
-                finish16<false>(f, scaled(scale, ints16(sums), channel), p, channel);
-            });
+            values<Ends::anything>(tile, pixel, pixels, output, outputs);
     }
 
 private:
+    template <Ends kEnds>
+    void values(const int32_t* tile, int64_t pixel, int64_t pixels, int64_t output, int64_t outputs) const {
+        rows(tile, pixel, pixels, output, outputs, [&](const int32_t* sums, int64_t p, int64_t channel) {
+            finish16<kEnds>(f, scaled(scale, ints16(sums), channel), p, channel);
+        });
+    }
+
     template <class Finish16>
     BNNKIT_INLINE void rows(const int32_t* tile, int64_t pixel, int64_t pixels, int64_t output, int64_t outputs,
                             const Finish16& finish) const {
@@ -238,7 +261,7 @@ void run_dense(const DenseConv& conv, const float* x, const Finishing& f, unsign
                     Doubles16 value, bias;
                     memcpy(&value, sums + r * kPanelChannels + c, sizeof value);
                     memcpy(&bias, conv.bias + panel + c, sizeof bias);
-                    finish16<false>(f, __builtin_convertvector(value + bias, Floats16), first + r, panel + c);
+                    finish16<Ends::anything>(f, __builtin_convertvector(value + bias, Floats16), first + r, panel + c);
                 }
             weights += depth * kPanelChannels;
         }
@@ -248,7 +271,7 @@ void run_dense(const DenseConv& conv, const float* x, const Finishing& f, unsign
 void run_finish(const float* values, int64_t pixels, const Finishing& f) {
     for (int64_t pixel = 0; pixel < pixels; ++pixel)
         for (int64_t c = 0; c < f.channels; c += 16)
-            finish16<false>(f, floats_at(values + pixel * f.stride + c), pixel, c);
+            finish16<Ends::anything>(f, floats_at(values + pixel * f.stride + c), pixel, c);
 }
 
 void run_pool(const float* values, const Shape& shape, int64_t images, const Finishing& f) {
@@ -261,7 +284,7 @@ void run_pool(const float* values, const Shape& shape, int64_t images, const Fin
             const Floats16 a = floats_at(top + c), b = floats_at(top + stride + c);
             const Floats16 d = floats_at(bottom + c), e = floats_at(bottom + stride + c);
             const Floats16 upper = a > b ? a : b, lower = d > e ? d : e;
-            finish16<false>(f, upper > lower ? upper : lower, pixel, c);
+            finish16<Ends::anything>(f, upper > lower ? upper : lower, pixel, c);
         }
     }
 }
@@ -273,7 +296,7 @@ void run_mean(const float* values, const Shape& shape, int64_t images, const Fin
             Doubles16 sum = {};
             for (int64_t p = 0; p < pixels; ++p)
                 sum += __builtin_convertvector(floats_at(values + p * f.stride + c), Doubles16);
-            finish16<false>(f, __builtin_convertvector(sum / static_cast<double>(pixels), Floats16), image, c);
+            finish16<Ends::anything>(f, __builtin_convertvector(sum / static_cast<double>(pixels), Floats16), image, c);
         }
 }
 
