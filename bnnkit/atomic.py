@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from bnnkit.errors import MissingError
 
+NO_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EROFS)
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 Chunk = bytes | bytearray | memoryview
@@ -21,7 +23,8 @@ def write_bytes(path: Path, chunks: Iterable[Chunk]) -> None:
     most the neighbour, which the next write replaces.
 
     Raises:
-        MissingError: the disk, the quota or the file size limit is exhausted; `path` still holds its previous contents.
+        MissingError: the disk, the quota or the file size limit is exhausted (`path` still holds its previous
+            contents), or its folder does not exist or may not be written to.
         OSError: any other failure of the file system.
 
     Example:
@@ -42,6 +45,10 @@ def write_bytes(path: Path, chunks: Iterable[Chunk]) -> None:
         _sync_directory(path.parent)
     except OSError as failure:
         _discard(partial)
+        if failure.errno in NO_FOLDER:
+            raise MissingError(
+                f"{path}: cannot be written ({failure.strerror})", hint=f"mkdir -p {path.parent}, or name another file"
+            ) from failure
         if failure.errno not in DISK_FULL:
             raise
         kept = "the previous one is unchanged" if path.exists() else "nothing was written"
@@ -67,7 +74,8 @@ def replace_link(link: Path, target: str) -> None:
 
 
 def _discard(path: Path) -> None:
-    path.unlink(missing_ok=True)
+    with suppress(NotADirectoryError):
+        path.unlink(missing_ok=True)
 
 
 def _sync_directory(path: Path) -> None:

@@ -184,5 +184,15 @@ def test_an_interruption_while_writing_leaves_the_previous_file(tmp_path: Path) 
 
 
 def test_other_failures_keep_their_type(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        atomic.write_text(tmp_path / "none" / "file", "text")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError):
+        atomic.write_text(tmp_path / "folder", "text")
+
+
+def test_a_folder_that_is_not_there_is_an_error_with_a_way_out(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"")
+    for path in (tmp_path / "missing" / "net.safetensors", file / "net.safetensors"):
+        with pytest.raises(MissingError, match="cannot be written") as caught:
+            atomic.write_bytes(path, [b"x"])
+        assert caught.value.hint is not None

@@ -63,7 +63,7 @@ class ShiftAdd:
         shape = (1, -1) + (1,) * (x.dim() - 2)
         lifted, total = x << self.lift, torch.zeros_like(x)
         for shift, sign in zip(self.shifts.long(), self.signs.long(), strict=True):
-            total += torch.where(sign.view(shape) < 0, -1, sign.view(shape)) * (lifted >> shift.view(shape))
+            total += sign.view(shape) * (lifted >> shift.view(shape))
         return total
 
     def arguments(self) -> dict[str, Any]:
