@@ -69,15 +69,18 @@ def side(name: str, model: Model) -> Run:
 
 @torch.no_grad()
 def without_standardization(model: Model) -> None:
-    """Put plain convolutions with the same weights in place of standardized ones, which would derive them every time."""
+    """Put plain convolutions with the same weights in place of standardized ones, which derive them every time."""
     for name, layer in list(model.named_modules()):
         if isinstance(layer, ScaledConv2d | ScaledCimConv2d):
             weight = layer.gain * standardize(layer.weight)
-            plain = nn.Conv2d(
-                layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding, bias=False
-            )
-            plain.weight.copy_(weight)
-            model.set_submodule(name, plain.requires_grad_(False))
+            model.set_submodule(name, _convolution(weight, layer).requires_grad_(False))
+
+
+def _convolution(weight: Tensor, like: nn.Conv2d) -> nn.Conv2d:
+    plain = nn.Conv2d(like.in_channels, like.out_channels, 1, bias=False)
+    plain.kernel_size, plain.stride, plain.padding = like.kernel_size, like.stride, like.padding
+    plain.weight = nn.Parameter(weight)
+    return plain
 
 
 @torch.inference_mode()

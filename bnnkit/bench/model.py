@@ -125,7 +125,9 @@ def check_same(model: Model, run: Callable[[Tensor], Tensor], images: Tensor) ->
     return equal(run(some), layers(some), f"logits of {len(some)} images equal those of the layers")
 
 
-def _register(kernel: str, name: str, what: str, width: int, opponents: tuple[str, ...], notes: tuple[str, ...]) -> None:
+def _register(
+    kernel: str, name: str, what: str, width: int, opponents: tuple[str, ...], notes: tuple[str, ...]
+) -> None:
     BENCHES.register(kernel)(
         Bench(
             description=f"inference of {what}",

@@ -128,7 +128,12 @@ class Builder:
         signs = weight_of(self.weights.tensors[f"{name}.codes"], layer).to(torch.int8).flatten(1)
         channels, height, width = self._shapes[src]
         step = self._native.signed_sum_step(
-            name, self._buffers[src], (channels, height, width), signs.numpy(), drop, self._finish(dst, integers=integers)
+            name,
+            self._buffers[src],
+            (channels, height, width),
+            signs.numpy(),
+            drop,
+            self._finish(dst, integers=integers),
         )
         self.steps.append(step)
         self._shapes[dst] = (len(signs), height, width)

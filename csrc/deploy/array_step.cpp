@@ -66,8 +66,9 @@ public:
                                      table_.scale != 1 || !table_.bias.empty() || gated());
         o.binary_macs = products() * planes;
         if (!table_.levels.empty()) {
-            o.conversions = outputs * arrays * (gated() ? conv_.x_planes : 1);
-            o.additions += outputs * (arrays - 1);
+            const int64_t converted = outputs * (gated() ? conv_.x_planes : 1);
+            o.conversions = converted * arrays;
+            o.additions += converted * (arrays - 1);
         }
         if (planes > 1) o.shifts += outputs, o.additions += outputs * (planes - 1);
         if (gated()) o.comparisons += outputs;

@@ -29,6 +29,7 @@ public:
     IntegerTileFinish(const SumScale&, const Finishing& f, int32_t* joined) : f(f), joined(joined) {}
 
     void operator()(const int32_t* tile, int64_t pixel, int64_t pixels, int64_t output, int64_t outputs) const {
+        const Finishing f = this->f;  // a copy that no store can change stays in registers
         for_each_16<kColumns>(tile, pixel, pixels, output, outputs, f.channels, joined,
                               [&](const int32_t* sums, int64_t p, int64_t channel) {
                                   end16(f, shift_added(f.integers, ints16(sums), channel), p, channel);

@@ -141,6 +141,7 @@ public:
 private:
     template <Ends kEnds>
     void values(const int32_t* tile, int64_t pixel, int64_t pixels, int64_t output, int64_t outputs) const {
+        const Finishing f = this->f;  // a copy that no store can change stays in registers
         rows(tile, pixel, pixels, output, outputs, [&](const int32_t* sums, int64_t p, int64_t channel) {
             finish16<kEnds>(f, scaled(scale, ints16(sums), channel), p, channel);
         });

@@ -131,7 +131,7 @@ def _find(subject: str | None, runs_dir: Path) -> tuple[Path, Found, dict[str, i
     from bnnkit.cim import Array
     from bnnkit.decompose import holds_tensors, of_model, read
     from bnnkit.train.subject import find_or_sample
-    from bnnkit_cli.commands.models import output_shapes
+    from bnnkit_cli.commands.models_layers import output_shapes
 
     if subject is not None and holds_tensors(Path(subject)):
         return Path(subject), read(Path(subject)), {}
