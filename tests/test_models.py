@@ -22,6 +22,7 @@ def _parameters(model: nn.Module) -> int:
 
 def test_known_models() -> None:
     assert list(MODELS) == [
+        "cnv",
         "fracbnn20",
         "fracbnn_imagenet",
         "mlp",

@@ -16,6 +16,7 @@ from bnnkit.deploy.fold import Sums, gate_thresholds, sum_thresholds
 from bnnkit.deploy.stored import weight_of
 from bnnkit.deploy.weights import PackedWeights
 from bnnkit.models import Model
+from bnnkit.models.cnv import ScalarNorm
 from bnnkit.nn import CimConv2d, CimLinear, GatedConv2d
 from bnnkit.nn.gated import excess_over
 from bnnkit.ops import extension, pack_kernels
@@ -62,15 +63,23 @@ class Builder:
         self._buffers: dict[str, int] = {}
         self._shapes: dict[str, Shape] = {}
 
-    def image(self, dst: str, *, flatten: bool = False, reader: str | None = None) -> None:
-        """Read the images: normalized values, or their codes."""
+    def image(
+        self,
+        dst: str,
+        *,
+        flatten: bool = False,
+        reader: str | None = None,
+        encode: Callable[[Tensor], Tensor] = lambda values: values,
+    ) -> None:
+        """Read the images: normalized values, encoded one by one, or their codes."""
         channels, height, width = self.skeleton.settings.in_shape
         shape = (channels * height * width, 1, 1) if flatten else (channels, height, width)
         every_byte = torch.arange(256, dtype=torch.uint8).view(256, 1, 1, 1).expand(256, channels, 1, 1)
-        values = normalize(every_byte, self.weights.mean, self.weights.std).view(256, channels).t().contiguous()
+        values = encode(normalize(every_byte, self.weights.mean, self.weights.std))
+        table = values.view(256, channels).t().contiguous().numpy()
         finish = self._finish(dst, floats=reader is None, reader=reader)
         self._shared(
-            lambda: self._native.image_step("images", (channels, height, width), shape, values.numpy(), finish),
+            lambda: self._native.image_step("images", (channels, height, width), shape, table, finish),
             "images",
         )
         self._shapes[dst] = shape
@@ -99,6 +108,8 @@ class Builder:
         repeats: int = 1,
         maximum: bool = False,
         quantizer: Quantizer | None = None,
+        floats: bool = True,
+        reader: str | None = None,
         integers: Integers | None = None,
     ) -> None:
         """Pool values, or repeat their channels, or quantize them first; integers where `integers` is given."""
@@ -108,7 +119,7 @@ class Builder:
             name,
             self._buffers[src],
             (channels, height, width),
-            self._finish(dst, integers=integers),
+            self._finish(dst, floats=floats, reader=reader, integers=integers),
             size=size,
             stride=stride,
             pad=pad,
@@ -153,7 +164,11 @@ class Builder:
     ) -> None:
         """Run a layer in full precision."""
         layer = self.skeleton.get_submodule(name)
-        weight, bias = self.weights.tensors[f"{name}.weight"], self.weights.tensors.get(f"{name}.bias")
+        bias = self.weights.tensors.get(f"{name}.bias")
+        if isinstance(layer, CimConv2d | CimLinear):  # binary weights on values
+            weight = weight_of(self.weights.tensors[f"{name}.codes"], layer)
+        else:
+            weight = self.weights.tensors[f"{name}.weight"]
         stride, padding = _window(layer)
         kernel = weight if weight.dim() == 4 else weight[:, :, None, None]
         shape = self._shapes[src]
@@ -306,7 +321,11 @@ class Builder:
         return self._buffers.setdefault(name, len(self._buffers))
 
     def _norm(self, name: str) -> tuple[Tensor, Tensor]:
-        return self.weights.tensors[f"{name}.scale"], self.weights.tensors[f"{name}.shift"]
+        scale, shift = self.weights.tensors[f"{name}.scale"], self.weights.tensors[f"{name}.shift"]
+        if isinstance(self.skeleton.get_submodule(name), ScalarNorm):
+            classes = self.skeleton.settings.classes
+            return scale.repeat(classes), shift.repeat(classes)
+        return scale, shift
 
     def _shared(self, make: Callable[[], Any], name: str) -> None:
         """Add a step that does not depend on converters: networks of the same parts have it in common."""

@@ -10,11 +10,13 @@ from torch import nn
 
 from bnnkit.deploy.builder import Builder
 from bnnkit.models import Model
+from bnnkit.models.cnv import Cnv, ConvStage
 from bnnkit.models.fracbnn import RESOLUTION, Shortcut
 from bnnkit.models.integer_network import IntegerNetwork
 from bnnkit.models.reactnet import ReactNet
 from bnnkit.models.sign_block import SignBlock
 from bnnkit.nn import CimConv2d
+from bnnkit.nn.evaluation import MaxPool
 from bnnkit.registry import Registry
 
 Plan: TypeAlias = Callable[[Model, Builder], None]
@@ -46,6 +48,29 @@ def vgg9(model: Model, build: Builder) -> None:
         add = build.array if isinstance(model.get_submodule(layer), CimConv2d) or stage not in features else build.dense
         add(layer, src, layer, norm=f"{stage}.norm", clamp=True, pool=pool, floats=reader is None, reader=reader)
     build.dense("classifier", layers[-1], "logits", norm="norm")
+
+
+@PLANS.register("cnv")
+def cnv(model: Model, build: Builder) -> None:
+    """Bits between all layers; where pixels are pooled, normalized values are, and their signs are taken after it."""
+    assert isinstance(model, Cnv)
+    stages = [f"{name}.conv" for name in _children(model, "features")]
+    stages += [f"{name}.linear" for name in _children(model, "hidden")] + ["classifier"]
+    build.image("pixels", encode=model.encoder)
+    for src, layer, reader in zip(["pixels", *stages[:-2]], stages[:-1], stages[1:], strict=True):
+        stage = layer.rpartition(".")[0]
+        pools = isinstance(model.get_submodule(stage), ConvStage) and isinstance(
+            model.get_submodule(f"{stage}.pool"), MaxPool
+        )
+        norm, values = f"{stage}.norm", f"{layer}.values"
+        if src == "pixels":
+            build.dense(layer, src, layer, norm=norm, floats=False, reader=reader)
+        elif pools:
+            build.array(layer, src, values, norm=norm, floats=True)
+            build.window(f"{stage}.pool", values, layer, size=2, stride=2, maximum=True, floats=False, reader=reader)
+        else:
+            build.array(layer, src, layer, norm=norm, clamp=True, reader=reader)
+    build.array("classifier", stages[-2], "logits", norm="norm", floats=True)
 
 
 @PLANS.register("res18")

@@ -116,7 +116,7 @@ def _array_layers(model: nn.Module) -> list[tuple[str, Operands]]:
 
 
 def _on_values(layer: Operands) -> bool:
-    return isinstance(layer, ScaledCimConv2d) and not layer.activation.planes
+    return layer.adc is None and not layer.activation.planes
 
 
 def pack_model(

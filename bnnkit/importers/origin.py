@@ -34,7 +34,7 @@ def load(origin: str, model: Model, state_dict: Mapping[str, Any]) -> Model:
     """Copy an origin project's parameters into `model`, in place, and return it.
 
     Args:
-        origin: "bnn-iga", "rram", "ab-bnn" or "fracbnn".
+        origin: "bnn-iga", "rram", "ab-bnn", "fracbnn" or "cnv".
         model: a network of the same architecture, width and number of classes.
         state_dict: the origin's parameters; a checkpoint that wraps them as "state_dict" or "model" and the
             "module." prefix of DataParallel are understood, and so are scalars of shape [1] and vectors of shape

@@ -81,6 +81,10 @@ FRACTIONAL = Family((2,), (2, 1), "channel", True, value_gradient="clip", weight
 """FracBNN: 2-bit activations whose low bit counts only where a gate opens, binary first layer."""
 
 
+SIGNS = Family((1,), (1, 1), "channel", True, value_gradient="clip")
+"""Binary networks after FINN: signs with sign(0) = 1, no converters unless asked for."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """All options of a network; `create_model(**asdict(settings))` builds it again."""
@@ -103,17 +107,20 @@ class Settings:
     def array(self) -> Array:
         return Array(self.rows, self.mapping, self.channels_per_array)
 
-    def conv(self, in_channels: int, out_channels: int, stride: int = 1) -> CimConv2d:
-        """Return a 3x3 convolution on arrays, padded by 1."""
+    def conv(
+        self, in_channels: int, out_channels: int, stride: int = 1, bias: bool = True, binary_input: bool = True
+    ) -> CimConv2d:
+        """Return a 3x3 convolution on arrays, padded by 1; with inputs in full precision it is on none."""
         return CimConv2d(
             in_channels,
             out_channels,
             3,
             stride,
             padding=1,
-            ao_bit=self.ao_bit,
+            bias=bias,
+            ao_bit=self.ao_bit if binary_input else "fp",
             w_bit=self.w_bit,
-            adc_bit=self.adc_bit,
+            adc_bit=self.adc_bit if binary_input else "fp",
             array=self.array,
             adc_sigma=self.adc_sigma,
             value_gradient=self.value_gradient,
@@ -182,11 +189,12 @@ class Settings:
             in_features, out_features, ao_bit=bits, w_bit=int(self.w_bit), weight_quant=self.weight_quant
         )
 
-    def linear(self, in_features: int, out_features: int) -> CimLinear:
+    def linear(self, in_features: int, out_features: int, bias: bool = True) -> CimLinear:
         """Return a linear layer on arrays."""
         return CimLinear(
             in_features,
             out_features,
+            bias,
             ao_bit=self.ao_bit,
             w_bit=self.w_bit,
             adc_bit=self.adc_bit,
@@ -309,9 +317,9 @@ def create_model(
 
     Args:
         name: "mlp", "vgg9", "res18", "res20" (binary); "vgg7", "resnet20", "resnet18" (bit-serial); "reactnet18",
-            "reactnet34", "reactnetA" (A&B BNN); "fracbnn20", "fracbnn_imagenet" (FracBNN).
+            "reactnet34", "reactnetA" (A&B BNN); "fracbnn20", "fracbnn_imagenet" (FracBNN); "cnv".
         ao_bit, w_bit: bits of activations and weights: 1, 1.5, 2, 3, 4 or "fp", usually 1; bit-serial networks: 2 to 8
-            or "fp", usually 4; A&B BNN: 1 or "fp"; FracBNN: 2 and 1, or "fp".
+            or "fp", usually 4; A&B BNN and cnv: 1 or "fp"; FracBNN: 2 and 1, or "fp".
         adc_bit: bits of the converters: 1, 2, 3, 4, or "fp" for none; bit-serial networks have none while they are
             trained.
         rows, mapping, channels_per_array: the array, see `bnnkit.cim.Array`.

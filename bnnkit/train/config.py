@@ -51,7 +51,7 @@ class Config:
 
     epochs: int = _option("training", "passes over the training images")
     batch: int = _option("training", "images per step, at most")
-    optimizer: str = _option("training", "adam, adamw or sgd")
+    optimizer: str = _option("training", "adam, amsgrad, adamw or sgd")
     lr: float = _option("training", "learning rate at the start")
     schedule: str = _option("training", "constant, piecewise, cosine or linear")
     milestones: tuple[tuple[float, float], ...] = _option("training", "piecewise: [from this epoch on, learning rate]")

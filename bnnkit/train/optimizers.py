@@ -49,6 +49,12 @@ def adam(groups: Groups, config: Config) -> torch.optim.Optimizer:
     return torch.optim.Adam(groups, lr=config.lr, weight_decay=config.weight_decay, fused=True)
 
 
+@OPTIMIZERS.register("amsgrad")
+def amsgrad(groups: Groups, config: Config) -> torch.optim.Optimizer:
+    """Return Adam with the largest second moment seen so far. Paper: Reddi et al., 2018."""
+    return torch.optim.Adam(groups, lr=config.lr, weight_decay=config.weight_decay, amsgrad=True, fused=True)
+
+
 @OPTIMIZERS.register("adamw")
 def adamw(groups: Groups, config: Config) -> torch.optim.Optimizer:
     """Return AdamW. Paper: Loshchilov and Hutter, 2019."""

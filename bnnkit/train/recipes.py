@@ -138,6 +138,20 @@ RECIPES.register("fracbnn")(
     )
 )
 
+RECIPES.register("cnv")(
+    Recipe(
+        description="the brevitas CNV: Adam (amsgrad) 0.02, a fifth of it every 80 epochs, large batches",
+        epochs=600,
+        short=10,
+        lr=0.02,
+        schedule="piecewise",
+        milestones=tuple((80.0 * drop, 0.02 * 0.2**drop) for drop in range(1, 8)),
+        batch=2048,
+        optimizer="amsgrad",
+        models=("cnv",),
+    )
+)
+
 DEFAULT_RECIPE = "iga-cosine"
 
 

@@ -25,7 +25,6 @@ public:
         const Window& w = window_;
         if (!w.maximum && w.size != 1 && (w.size != 2 || w.stride != 2 || w.pad != 0))
             throw std::invalid_argument(this->name + ": means are those of 2 x 2 pixels");
-        if (w.maximum && !w.integers) throw std::invalid_argument(this->name + ": maxima are those of integers");
         if (!w.level_values.empty() && w.level_values.size() != w.level_thresholds.size() + 1)
             throw std::invalid_argument(this->name + ": needed one level more than thresholds");
         if (out_shape.height < 1 || out_shape.width < 1) throw std::invalid_argument(this->name + ": no pixels left");
@@ -51,7 +50,7 @@ public:
         const int64_t pixels = images * out_shape.pixels();
         if (window_.integers) {
             int32_t* to = reinterpret_cast<int32_t*>(workspace.scratch.data());
-            window_.maximum ? maxima(from.integers(), images, to) : means(from.integers(), images, to);
+            pool(from.integers(), images, to);
             code_.finish_integers(to, pixels, finishing);
             return;
         }
@@ -62,7 +61,7 @@ public:
             quantize(values, images * in_shape.pixels() * in_shape.stride(), quantized);
             values = quantized;
         }
-        means(values, images, to);
+        pool(values, images, to);
         code_.finish(to, pixels, finishing);
     }
 
@@ -82,6 +81,11 @@ private:
     static int32_t mean_of(int32_t a, int32_t b, int32_t c, int32_t d) { return (a + b + c + d) >> 2; }
 
     template <class T>
+    void pool(const T* values, int64_t images, T* to) const {
+        window_.maximum ? maxima(values, images, to) : means(values, images, to);
+    }
+
+    template <class T>
     void means(const T* values, int64_t images, T* to) const {
         const int64_t channels = in_shape.channels, stride = in_shape.stride(), row = in_shape.width * stride;
         for_each_pixel(images, to, [&](int64_t image, int64_t y, int64_t x, T* pixel) {
@@ -94,13 +98,14 @@ private:
         });
     }
 
-    void maxima(const int32_t* values, int64_t images, int32_t* to) const {
+    template <class T>
+    void maxima(const T* values, int64_t images, T* to) const {
         const int64_t channels = in_shape.channels, stride = in_shape.stride();
-        for_each_pixel(images, to, [&](int64_t image, int64_t y, int64_t x, int32_t* pixel) {
-            std::fill(pixel, pixel + channels, std::numeric_limits<int32_t>::min());
+        for_each_pixel(images, to, [&](int64_t image, int64_t y, int64_t x, T* pixel) {
+            std::fill(pixel, pixel + channels, std::numeric_limits<T>::lowest());
             for (int64_t ky = std::max<int64_t>(y, 0); ky < std::min(y + window_.size, in_shape.height); ++ky)
                 for (int64_t kx = std::max<int64_t>(x, 0); kx < std::min(x + window_.size, in_shape.width); ++kx) {
-                    const int32_t* from = values + ((image * in_shape.height + ky) * in_shape.width + kx) * stride;
+                    const T* from = values + ((image * in_shape.height + ky) * in_shape.width + kx) * stride;
                     for (int64_t c = 0; c < channels; ++c) pixel[c] = std::max(pixel[c], from[c]);
                 }
         });

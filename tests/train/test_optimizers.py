@@ -53,7 +53,7 @@ def test_layers_on_arrays_count_as_convolutions_and_empty_groups_are_left_out(ti
     assert others["weight_decay"] == 0.0
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adam", "amsgrad", "adamw", "sgd"])
 def test_only_the_decayed_weights_shrink(tiny: Callable[..., Plan], optimizer: str) -> None:
     model = Mixed()
     before = {name: p.detach().clone() for name, p in model.named_parameters()}

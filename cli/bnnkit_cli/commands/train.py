@@ -93,7 +93,7 @@ def train(
     schedule: Annotated[
         str | None, typer.Option(help="constant, piecewise, cosine or linear [default: by recipe].")
     ] = None,
-    optimizer: Annotated[str | None, typer.Option(help="adam, adamw or sgd [default: by recipe].")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="adam, amsgrad, adamw or sgd [default: by recipe].")] = None,
     weight_decay: Annotated[float | None, typer.Option(help="Of the optimizer [default: by recipe].")] = None,
     decay_on: Annotated[
         str | None,
