@@ -91,6 +91,7 @@ class _Fitting:
         self.config = training.config
         # A process killed after it wrote an epoch's metrics and before its state does that epoch again.
         self.records = [r for r in run.read_metrics() if r["epoch"] <= training.position.recorded]
+        self.earlier = curve.Earlier.of(run, self.config)
         self.saved = self.drawn = time.monotonic()
 
     def run_to_end(self) -> Result:
@@ -220,7 +221,8 @@ class _Fitting:
         self.saved = time.monotonic()
 
     def _draw(self, result: Result | None) -> None:
-        curve.draw(self.run.curve, self.config, self.records, result.as_json() if result else None)
+        found = None if result is None else result.as_json()
+        curve.draw(self.run.curve, self.config, self.records, found, self.earlier)
         self.drawn = time.monotonic()
 
     def _say(self, line: str) -> None:

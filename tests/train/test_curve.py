@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from bnnkit.runs import Run
 from bnnkit.train import Plan
-from bnnkit.train.curve import draw, title
+from bnnkit.train.curve import Earlier, draw, title
 
 RESULT = {
     "test": {"accuracy": 91.0, "correct": 910, "total": 1000, "wilson95": [89.1, 92.6]},
@@ -40,6 +42,31 @@ def test_a_curve_is_a_png(
         assert (picture.format, picture.size) == ("PNG", (1200, 825))
         # More than an empty frame: the lines, in their colours.
         assert len(picture.convert("RGB").getcolors(1 << 24) or []) > 50
+
+
+def test_the_step_before_is_drawn_with_it(tiny: Callable[..., Plan], tmp_path: Path) -> None:
+    config, pixels = tiny().config, []
+    for earlier in (None, Earlier(records(5), RESULT)):
+        draw(tmp_path / "curve.png", config, records(12), RESULT, earlier)
+        with Image.open(tmp_path / "curve.png") as picture:
+            pixels.append(picture.convert("RGB").tobytes())
+    assert pixels[0] != pixels[1]
+
+
+def test_only_a_second_step_has_one_before(tiny: Callable[..., Plan], tmp_path: Path) -> None:
+    first, second = Run(tmp_path / "first"), Run(tmp_path / "second")
+    for run, step in ((first, 1), (second, 2)):
+        run.path.mkdir()
+        run.write_json("stamp.json", {"step": step})
+    config = replace(tiny().config, init=str(first.last))
+    assert Earlier.of(second, config) is None, "the first is not finished"
+    first.write_metrics(records(3))
+    first.write_json("results.json", RESULT)
+    found = Earlier.of(second, config)
+    assert found is not None
+    assert [record["epoch"] for record in found.records] == [1, 2, 3]
+    assert Earlier.of(first, config) is None
+    assert Earlier.of(second, replace(config, init=None)) is None
 
 
 def test_the_title_names_the_configuration_and_its_limits(tiny: Callable[..., Plan]) -> None:
