@@ -32,13 +32,13 @@ class Parts:
     """What networks that differ in arrays and converters have in common.
 
     Attributes:
-        steps: steps in full precision, by name.
+        steps: steps in full precision, by name and by the integer that 1 is (0 for floats).
         weights: packed weights, by layer and layout.
         arrays: the latest step of each layer on arrays, whose panels the next one may take over.
     """
 
     def __init__(self) -> None:
-        self.steps: dict[str, Any] = {}
+        self.steps: dict[tuple[str, float], Any] = {}
         self.weights: dict[tuple[str, Layout], Any] = {}
         self.arrays: dict[str, Any] = {}
 
@@ -178,6 +178,7 @@ class Builder:
                 name, self._buffers[src], shape, kernel.numpy(), _numpy(bias), stride, padding, finish
             ),
             name,
+            0.0 if integers is None else integers["one"],
         )
         self._shapes[dst] = _conv_shape(shape, len(weight), kernel.shape[2:], stride, padding, pool)
 
@@ -186,7 +187,7 @@ class Builder:
     ) -> None:
         """Average over all pixels; with `one` the values are integers that stand for value / one."""
         shape, finish = self._shapes[src], self._finish(dst, norm, clamp)
-        self._shared(lambda: self._native.mean_step(name, self._buffers[src], shape, one, finish), name)
+        self._shared(lambda: self._native.mean_step(name, self._buffers[src], shape, one, finish), name, one)
         self._shapes[dst] = (shape[0], 1, 1)
 
     def array(
@@ -327,11 +328,15 @@ class Builder:
             return scale.repeat(classes), shift.repeat(classes)
         return scale, shift
 
-    def _shared(self, make: Callable[[], Any], name: str) -> None:
-        """Add a step that does not depend on converters: networks of the same parts have it in common."""
-        if name not in self.parts.steps:
-            self.parts.steps[name] = make()
-        self.steps.append(self.parts.steps[name])
+    def _shared(self, make: Callable[[], Any], name: str, one: float = 0.0) -> None:
+        """Add a step that does not depend on converters: networks of the same parts have it in common.
+
+        Args:
+            one: the integer that 1 is in this network, which does depend on them; 0 for floats.
+        """
+        if (name, one) not in self.parts.steps:
+            self.parts.steps[name, one] = make()
+        self.steps.append(self.parts.steps[name, one])
 
 
 def _opens(high: Tensor, threshold: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from bnnkit.importers.origin import ORIGINS
 from bnnkit.models import Model
@@ -48,14 +49,12 @@ class AbBnn:
     @staticmethod
     def prepare(state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
         """Join the two 1x1 convolutions whose outputs the origin concatenates where channels double."""
-        joined: dict[str, Any] = {}
+        joined = dict(state_dict)
         for key, value in state_dict.items():
-            half = _HALF.search(key)
-            if half:
-                both = [value, state_dict[key.replace("binary_pw_down1", "binary_pw_down2")]]
-                joined[key.replace("binary_pw_down1", "binary_pw")] = torch.cat(both)
-            elif "binary_pw_down2" not in key:
-                joined[key] = value
+            other = key.replace("binary_pw_down1", "binary_pw_down2")
+            if _HALF.search(key) and _fit(value, state_dict.get(other)):
+                joined[key.replace("binary_pw_down1", "binary_pw")] = torch.cat([value, state_dict[other]])
+                del joined[key], joined[other]  # halves that do not fit stay, and are reported
         return joined
 
     @staticmethod
@@ -70,3 +69,8 @@ class AbBnn:
         if pair:
             return f"stages.{int(pair[1]) - 1}.{_PAIR_PARTS.get(pair[2], pair[2])}"
         return key
+
+
+def _fit(first: Any, second: Any) -> bool:
+    both = isinstance(first, Tensor) and isinstance(second, Tensor)
+    return both and first.dim() > 1 and first.shape[1:] == second.shape[1:]

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from bnnkit.errors import UsageError
 from bnnkit.models.sign_block import ALPHA, SignBlock
-from bnnkit.nn.fixed_point import IntegerActivation, ShiftAdd, fraction_bits_for
+from bnnkit.nn.fixed_point import DIGITS, IntegerActivation, ShiftAdd, fraction_bits_for
 from bnnkit.nn.scaled import ScaledCimConv2d
 
 if TYPE_CHECKING:
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 PIXEL_BOUND = 4.0
 """Magnitude of normalized pixels; what the stem makes of larger ones saturates."""
+
+
+OVERSHOOT = 1 + 3.0**-DIGITS
+"""Sums of powers of two may exceed the factor they stand for by so much."""
 
 
 @dataclass(frozen=True)
@@ -145,8 +149,9 @@ def _bounds(block: SignBlock, parts: Mapping[str, Tensor], bound: Tensor) -> tup
     if block.shortcut == "duplicate":
         bound = torch.cat([bound, bound])
     if block.shortcut_conv is not None:
-        bound = parts["shortcut_conv.factor"].abs() * bound.sum()
+        bound = OVERSHOOT * parts["shortcut_conv.factor"].abs() * bound.sum()
     largest, unit = _sum_bound(block.conv)
+    unit *= OVERSHOOT
     before = bound + ALPHA * parts["conv.factor"].abs() * largest * unit + parts["activation.bias_in"].abs()
     slope = torch.exp2(parts["activation.log2_slope"].round()).clamp_min(1)
     after = before * slope + parts["activation.bias_out"].abs()

@@ -111,6 +111,10 @@ class ScaledCimConv2d(CimConv2d):
         self.gain = nn.Parameter(torch.ones(out_channels, 1, 1, 1))
         self._factor: Tensor | None = None
 
+    def effective_weight(self) -> Tensor:
+        """Return the weights of a layer in full precision, gain * W': float32 of the shape of `weight`."""
+        return self.gain * standardize(self.weight)
+
     def latent_weight(self) -> Tensor:
         """Return what the weight quantizer reads: the standardized weights; signs, if they are all that is known."""
         return self.weight if self._factor is not None else standardize(self.weight)
@@ -129,9 +133,9 @@ class ScaledCimConv2d(CimConv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the scaled convolution of `x`."""
-        standard = standardize(self.weight)
         if self.w_bit == "fp":
-            return self.convolve(x, self.gain * standard)
+            return self.convolve(x, self.effective_weight())
+        standard = standardize(self.weight)
         scale = standard.detach().abs().mean((1, 2, 3), keepdim=True)
         # The factor comes after the sums, where gradients would be multiplied by it: take it back from those of W'.
         passing = with_slope(standard, standard, (standard.detach().abs() <= 1) / scale)

@@ -10,10 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bnnkit.nn import BitSerial, Operands, ScaledConv2d
+from bnnkit.nn import BitSerial, Operands, ScaledCimConv2d, ScaledConv2d
 from bnnkit.nn.evaluation import BatchNorm, MeanPool, normalize, scale_and_shift
 
 PRECISIONS = ("fp32", "bf16")
+
+STANDARDIZED = (ScaledConv2d, ScaledCimConv2d)
+"""Layers that do not multiply with their weights as they are."""
 
 Forward: TypeAlias = Callable[[Tensor], Tensor]
 
@@ -90,7 +93,7 @@ def _repeatably(layer: nn.Module) -> Forward:
 
 def _in_double(layer: nn.Conv2d | nn.Linear) -> Forward:
     def computed(x: Tensor) -> Tensor:
-        used = layer.effective_weight() if isinstance(layer, ScaledConv2d) else layer.weight
+        used = layer.effective_weight() if isinstance(layer, STANDARDIZED) else layer.weight
         weight, bias = used.double(), None if layer.bias is None else layer.bias.double()
         if isinstance(layer, nn.Linear):
             return F.linear(x.double(), weight, bias).float()

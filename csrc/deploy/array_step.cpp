@@ -72,7 +72,7 @@ public:
         }
         if (planes > 1) o.shifts += outputs, o.additions += outputs * (planes - 1);
         if (gated()) o.comparisons += outputs;
-        if (!table_.bias.empty()) o.additions += outputs;
+        if (!table_.bias.empty() && finish.sum_thresholds.empty()) o.additions += outputs;
         return o;
     }
 

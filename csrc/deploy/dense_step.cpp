@@ -13,7 +13,8 @@ class DenseStep : public Step {
 public:
     DenseStep(std::string name, int in, const ConvGeometry& g, const float* weights, const float* bias, Finish finish)
         : Step(std::move(name), in, {g.channels, g.height, g.width}, shape_of_output(g, finish.pool),
-               std::move(finish)) {
+               std::move(finish)),
+          has_bias_(bias != nullptr) {
         const int64_t panels = ceil_div(g.out_channels, kPanelChannels), depth = g.taps() * g.channels;
         weights_.resize(static_cast<size_t>(panels * depth * kPanelChannels), 0.0);
         bias_.resize(static_cast<size_t>(panels * kPanelChannels), 0.0);
@@ -41,7 +42,7 @@ public:
         const int64_t macs = g.out_pixels() * g.out_channels * g.taps() * g.channels;
         Operations o = operations_of(finish, out_shape.channels * out_shape.pixels());
         o.multiplications += macs;
-        o.additions += macs;  // of products and of the bias
+        o.additions += macs - (has_bias_ ? 0 : g.out_pixels() * g.out_channels);
         return o;
     }
 
@@ -77,6 +78,7 @@ private:
     }
 
     std::vector<double> weights_, bias_;
+    bool has_bias_;
     DenseConv conv_;
     Shape before_pool_;
     const Code& code_ = usual_code();

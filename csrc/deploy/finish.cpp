@@ -144,10 +144,13 @@ Operations integer_operations(const Finish& f, int64_t values) {
     const IntegerFinish& i = *f.integers;
     Operations o;
     if (i.scale.digits) {
-        const auto digits = std::count(i.scale.mask.begin(), i.scale.mask.end(), -1);
-        const auto channels = std::max<int64_t>(1, static_cast<int64_t>(i.channels));
-        o.shifts += values / channels * digits;
-        o.additions += values / channels * digits - values;
+        const int64_t pixels = values / i.channels, wide = static_cast<int64_t>(i.scale.mask.size()) / i.scale.digits;
+        for (int64_t c = 0; c < i.channels; ++c) {
+            int64_t digits = 0;
+            for (int d = 0; d < i.scale.digits; ++d) digits += i.scale.mask[static_cast<size_t>(d * wide + c)] != 0;
+            o.shifts += pixels * digits;
+            o.additions += pixels * std::max<int64_t>(digits - 1, 0);
+        }
     }
     o.multiplications += i.one != 0 ? values : 0;  // from floats
     o.additions += f.residual >= 0 ? values : 0;

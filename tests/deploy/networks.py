@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bnnkit import deploy
 from bnnkit.data import normalize
-from bnnkit.models import Model, create_model
-from bnnkit.nn import CimConv2d, CimLinear
+from bnnkit.models import MODELS, Model, create_model
+from bnnkit.models.sign_block import SignBlock
+from bnnkit.nn import CimConv2d, CimLinear, GatedConv2d, ScaledCimConv2d, ScaledConv2d
+from bnnkit.nn.activations import RPReLU, ShiftRPReLU
 from bnnkit.nn.evaluation import BatchNorm
 from bnnkit.train.precision import repeatable
 
@@ -24,27 +26,65 @@ def images(model: Model, count: int, seed: int = 1) -> Tensor:
 
 
 def norms(model: Model) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and std of the images; 0 and 1 for networks that read pixel / 255."""
     colours = model.settings.in_shape[0]
-    return (MEAN,) * colours, (STD,) * colours
+    mean, std = (MEAN, STD) if MODELS.get(model.settings.name).normalized else (0.0, 1.0)
+    return (mean,) * colours, (std,) * colours
 
 
 def network(name: str, seed: int = 1, **options: Any) -> Model:
-    """Return a network with random weights, biases, and normalizations of both signs fitted to random images."""
+    """Return a network with random parameters of both signs.
+
+    Normalizations are fitted to random images, and thresholds of precision gates such that about half of them open.
+    """
     torch.manual_seed(seed)
     model = create_model(name, **options)
     for layer in model.modules():
-        if isinstance(layer, CimConv2d | CimLinear):
-            layer.weight.data.uniform_(-1, 1)
-            if layer.bias is not None:
-                layer.bias.data.uniform_(-20, 20)
-        if isinstance(layer, BatchNorm):
-            layer.momentum = None  # the plain average of what it has seen
-            if layer.weight is not None:
-                layer.weight.data.uniform_(0.3, 1.2).mul_(torch.randn_like(layer.weight).sign())
-                layer.bias.data.uniform_(-0.3, 0.3)
-    with torch.no_grad():
-        model.train()(normalize(images(model, 32, seed), *norms(model)))
+        _draw(layer)
+    if any(isinstance(layer, BatchNorm) for layer in model.modules()):
+        _fit(model, normalize(images(model, 32, seed), *norms(model)))
     return model.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def _draw(layer: nn.Module) -> None:
+    if isinstance(layer, GatedConv2d | ScaledCimConv2d | ScaledConv2d):
+        layer.weight.normal_()
+    elif isinstance(layer, CimConv2d | CimLinear):
+        layer.weight.uniform_(-1, 1)
+        if layer.bias is not None:
+            layer.bias.uniform_(-20, 20)
+    if isinstance(layer, ScaledCimConv2d | ScaledConv2d):
+        layer.gain.uniform_(0.5, 1.5).mul_(torch.randn_like(layer.gain).sign())
+    if isinstance(layer, SignBlock):
+        layer.offset.normal_(0, 0.5)
+    if isinstance(layer, RPReLU | ShiftRPReLU):
+        layer.bias_in.normal_(0, 0.3)
+        layer.bias_out.normal_(0, 0.3)
+    if isinstance(layer, RPReLU):
+        layer.slope.normal_(0, 0.5)
+    if isinstance(layer, ShiftRPReLU):
+        layer.log2_slope.uniform_(-5, 0.8)  # slopes of 1/32 to 2
+    if isinstance(layer, BatchNorm):
+        layer.momentum = None  # the plain average of what it has seen
+        if layer.weight is not None:
+            layer.weight.uniform_(0.3, 1.2).mul_(torch.randn_like(layer.weight).sign())
+            layer.bias.uniform_(-0.3, 0.3)
+
+
+@torch.no_grad()
+def _fit(model: Model, x: Tensor) -> None:
+    gates = [layer.register_forward_pre_hook(_fit_gate) for layer in model.modules() if isinstance(layer, GatedConv2d)]
+    model.train()(x)
+    for hook in gates:
+        hook.remove()
+
+
+def _fit_gate(layer: GatedConv2d, inputs: tuple[Tensor, ...]) -> None:
+    """Let about half of the gates open; every other threshold is one of the values it is compared with."""
+    high = layer.convolve(layer.activation(layer.fraction(inputs[0])), layer.weight)
+    layer.threshold.copy_((high * 2 / 3).transpose(0, 1).flatten(1).median(1).values)
+    layer.threshold[::2] += 0.1
 
 
 def packed(model: Model) -> deploy.PackedNetwork:

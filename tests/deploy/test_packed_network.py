@@ -28,6 +28,21 @@ NETWORKS = [
     ("res18", {"width": 1, "rows": 9, "in_shape": (3, 8, 8)}),
     ("vgg9", {"width": 1, "in_shape": (3, 16, 16)}),
     ("vgg9", {"width": 1, "ao_bit": 4, "w_bit": 4, "adc_bit": 4, "in_shape": (3, 9, 8)}),
+    ("reactnet18", {"width": 1, "in_shape": (3, 16, 16)}),
+    ("reactnet18", {"width": 1, "adc_bit": 1, "in_shape": (3, 8, 24)}),
+    ("reactnet18", {"width": 1, "adc_bit": 2, "rows": 50, "in_shape": (1, 8, 16), "classes": 3}),
+    ("reactnet18", {"width": 2, "adc_bit": 3, "mapping": "tap", "rows": 20, "in_shape": (3, 8, 8)}),
+    ("reactnet18", {"width": 1, "in_shape": (3, 128, 128)}),
+    ("reactnet34", {"width": 1, "in_shape": (3, 16, 8)}),
+    ("reactnetA", {"width": 1, "in_shape": (3, 16, 16)}),
+    ("reactnetA", {"width": 2, "adc_bit": 2, "in_shape": (1, 16, 32)}),
+    ("reactnetA", {"width": 1, "in_shape": (3, 128, 160)}),
+    ("fracbnn20", {"in_shape": (3, 12, 16)}),
+    ("fracbnn20", {"adc_bit": 1, "in_shape": (3, 8, 8)}),
+    ("fracbnn20", {"adc_bit": 2, "mapping": "tap", "rows": 24, "in_shape": (1, 4, 8), "classes": 3}),
+    ("fracbnn20", {"adc_bit": 4, "rows": 100, "width": 2, "in_shape": (2, 8, 4)}),
+    ("fracbnn_imagenet", {"in_shape": (3, 32, 32)}),
+    ("fracbnn_imagenet", {"adc_bit": 3, "in_shape": (3, 32, 64)}),
 ]
 
 
