@@ -23,7 +23,9 @@ from bnnkit.atomic import DISK_FULL
 from bnnkit.errors import BnnkitError, InterruptedRunError, UsageError
 from bnnkit_cli import output
 
-COMMANDS = ("train", "eval", "calibrate", "decompose", "pack", "bench", "data", "models", "recipes", "doctor")
+COMMANDS = ("train", "eval", "calibrate", "decompose", "inject", "pack", "bench", "data", "models", "recipes", "doctor")
+ALIASES = {"inject-faults": "inject"}
+"""Second names of commands, which the help does not list."""
 
 GLOBAL_FLAGS = ("--version", "--quiet", "-q", "--verbose", "-v", "-vv")
 EPILOG = "--quiet, -v, -vv and --version may also be given here."
@@ -46,7 +48,7 @@ class CommandGroup(TyperGroup):
         name = args[0]
         if not name.startswith("-") and name not in self.commands:
             near = difflib.get_close_matches(name, self.commands, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"commands: {', '.join(self.commands)}"
+            hint = f"did you mean '{near[0]}'?" if near else f"commands: {', '.join(self.list_commands(ctx))}"
             raise UsageError(f"{ctx.command_path}: unknown command '{name}'", hint=hint)
         return super().resolve_command(ctx, args)
 
@@ -80,6 +82,10 @@ def build_app() -> typer.Typer:
             app.add_typer(module.app, name=name, cls=CommandGroup, no_args_is_help=False, epilog=EPILOG)
         else:
             app.command(name, epilog=EPILOG)(getattr(module, name))
+    for alias, name in ALIASES.items():
+        app.command(alias, hidden=True, epilog=EPILOG)(
+            getattr(importlib.import_module(f"bnnkit_cli.commands.{name}"), name)
+        )
     return app
 
 

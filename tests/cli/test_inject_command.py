@@ -1,0 +1,295 @@
+"""`bnnkit inject`: tables, documents, run directories, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from bnnkit import checkpoint, deploy, faults, ops, runs
+from bnnkit.errors import MissingError
+from bnnkit.faults import picture
+from bnnkit.models import create_model
+from bnnkit_cli import output
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Run in an empty folder, without datasets; skip without compiled code."""
+    try:
+        ops.load()
+    except MissingError as missing:
+        pytest.skip(str(missing))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BNNKIT_DATA", str(tmp_path / "data"))
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    output.configure()
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the picture, which takes longer than the rest."""
+    monkeypatch.setattr(picture, "draw", lambda *arguments: None)
+
+
+def document(bnnkit: Command, *arguments: str) -> dict[str, Any]:
+    code, out, err = bnnkit("inject", *arguments, "--json")
+    assert code == 0, err
+    found = dict(json.loads(out))
+    assert found["schema"] == "bnnkit.inject/1"
+    return found
+
+
+def rows(found: dict[str, Any], table: int = 0) -> dict[str, dict[str, Any]]:
+    return {row["row"]: row for row in (found["golden"], *found["tables"][table]["rows"])}
+
+
+def test_as_a_person_types_it(bnnkit: Command) -> None:
+    code, out, err = bnnkit("inject", "--bit", "6", "--repair", "msb")
+    assert code == 0
+    title, what, header, _line, *rest = out.splitlines()
+    assert title.startswith(f"{deploy.SAMPLE}: mlp") and title.endswith("on digits")
+    assert what == "bit 6 of every pixel replaced by a random bit"
+    assert header.split("  ")[0] == "image memory"
+    golden, faulty, repaired = (line.split() for line in rest[:3])
+    assert golden[:2] == ["golden", "-"] and golden[-3].endswith("/360") and golden[-2:] == ["-", "-"]
+    assert faulty[:2] == ["faulty", "3"] and faulty[-3].endswith("/1,080") and faulty[-2].startswith("-")
+    assert repaired[:3] == ["repair", "msb", "-"] and repaired[-3].endswith("/360")
+    assert rest[3].startswith("faulty bits per map: 23,040; 23,040 expected; 50.")
+    run = runs.resolve("latest", command="inject")
+    assert out.endswith(f"run: {run.path}\n") and f"picture: {run.path / 'images.png'}\n" in out
+    assert err.splitlines() == ["no run in runs: the sample network of the package", f"run {run.path}"]
+
+
+def test_the_run_directory(bnnkit: Command) -> None:
+    found = document(
+        bnnkit, "--bit", "5,6", "--repair", "neighbor,msb", "--limit", "40", "--rate", "0.5", "--seed", "9"
+    )
+    run = runs.Run(Path(found["run"]))
+    assert run.path.parent == Path("runs/inject") and run.name.startswith("mlp-bit5.6-random-")
+    names = ["config.toml", "images.png", "metrics.jsonl", "results.json", "stamp.json"]
+    assert sorted(path.name for path in run.path.iterdir()) == names
+    del found["schema"]
+    assert run.read_json("results.json") == found
+    text = run.config.read_text()
+    for line in (
+        "bit = [5, 6] ",
+        'repair = ["neighbor", "msb"] ',
+        "rate = 0.5 ",
+        "repeats = 3 ",
+        "seed = 9 ",
+        "limit = 40 ",
+    ):
+        assert f"\n{line}" in text
+    stamp = run.read_json("stamp.json")
+    assert (stamp["seed"], stamp["dataset"]["name"], stamp["checkpoint"]["path"]) == (9, "digits", str(deploy.SAMPLE))
+    assert stamp["checkpoint"]["sha256"] == runs.file_digest(deploy.SAMPLE) and stamp["wall_seconds"] > 0
+    metrics = run.read_metrics()
+    assert len(metrics) == 1 + 3 * 2 * 3
+    assert [(entry["bit"], entry["row"], entry["map"]) for entry in metrics[:4]] == [
+        (None, "golden", 0),
+        (5, "faulty", 0),
+        (5, "repair neighbor", 0),
+        (5, "repair msb", 0),
+    ]
+    with Image.open(run.path / "images.png") as image:
+        assert image.format == "PNG"
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_document(bnnkit: Command) -> None:
+    found = document(bnnkit, "--bit", "6", "--bit", "5", "--repair", "neighbor:+1", "--repeats", "2", "--limit", "100")
+    assert (found["limited"], found["images"], found["of_images"], found["backend"]) == (True, 100, 360, "packed")
+    assert (found["finished"], found["evaluations"], found["repeats"]) == (True, [7, 7], 2)
+    assert [table["bit"] for table in found["tables"]] == [6, 5]
+    for table in (0, 1):
+        named = rows(found, table)
+        assert list(named) == ["golden", "faulty", "repair neighbor:+1"]
+        faulty = named["faulty"]
+        assert [entry["map"] for entry in faulty["maps"]] == [0, 1]
+        for entry in faulty["maps"]:
+            assert (entry["total"], entry["faulty_bits"]) == (100, 6400)
+            low, high = entry["wilson95"]
+            assert low < entry["accuracy"] < high
+        low, high = faulty["interval95"]
+        assert low <= faulty["accuracy"] <= high and faulty["interval_over"] == "maps"
+        assert faulty["change"] == pytest.approx(faulty["accuracy"] - named["golden"]["accuracy"])
+    assert found["tables"][0]["expected_faulty_bits"] == 6400
+    assert found["tables"][0]["rows"][1]["copied_bit"] == 7 and found["tables"][1]["rows"][1]["copied_bit"] == 6
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_results_depend_on_nothing_but_the_seed(bnnkit: Command) -> None:
+    def counts(*options: str) -> list[tuple[int, ...]]:
+        found = document(bnnkit, "--bit", "6", "--rate", "0.7", "--repeats", "2", "--repair", "msb", *options)
+        keys = ("correct", "changed_predictions", "faulty_bits", "wrong_bits")
+        return [tuple(entry[key] for key in keys) for row in found["tables"][0]["rows"] for entry in row["maps"]]
+
+    first = counts()
+    assert counts("--batch", "33", "--threads", "1") == counts("--backend", "torch") == first
+    assert counts("--seed", "1") != first
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_golden_is_what_eval_says(bnnkit: Command) -> None:
+    found = document(bnnkit, "--bit", "0", "--kind", "flip", "--adc-bit", "2")
+    (row,) = json.loads(bnnkit("eval", "--adc-bit", "2", "--json")[1])["results"]
+    assert (found["golden"]["correct"], found["model"]["adc_bit"]) == (row["correct"], 2)
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("kind", ["stuck0", "stuck1", "flip"])
+def test_maps_that_would_be_equal_are_not_repeated(bnnkit: Command, kind: str) -> None:
+    code, out, err = bnnkit("inject", "--bit", "7", "--kind", kind, "--repeats", "5", "--json")
+    assert code == 0 and f"{kind} at rate 1 is the same in every fault map: one instead of 5" in err
+    (faulty,) = json.loads(out)["tables"][0]["rows"]
+    assert len(faulty["maps"]) == 1 and faulty["same_for_all_maps"] and faulty["interval_over"] == "images"
+    assert document(bnnkit, "--bit", "7", "--kind", kind, "--rate", "0.5")["repeats"] == 3
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_no_faults_change_nothing(bnnkit: Command) -> None:
+    code, out, err = bnnkit("inject", "--bit", "7", "--rate", "0")
+    assert (code, "same in every fault map" in err) == (0, False)
+    assert "faulty bits per map: 0; 0 expected; none of them read wrong" in out
+    named = rows(document(bnnkit, "--bit", "7", "--rate", "0"))
+    assert named["faulty"]["correct"] == named["golden"]["correct"] and named["faulty"]["changed_predictions"] == 0
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_none_and_repeated_repairs_add_no_rows(bnnkit: Command) -> None:
+    found = document(bnnkit, "--bit", "3,3", "--repair", "none,neighbor,neighbor:-1", "--limit", "9")
+    assert len(found["tables"]) == 1
+    assert list(rows(found)) == ["golden", "faulty", "repair neighbor"]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_second_name(bnnkit: Command) -> None:
+    code, out, _err = bnnkit("inject-faults", "--bit", "6", "--limit", "9", "--json")
+    assert (code, json.loads(out)["schema"]) == (0, "bnnkit.inject/1")
+    assert "Usage: bnnkit inject-faults" in bnnkit("inject-faults", "--help")[1]
+    listed = bnnkit("--help")[1]
+    assert listed.count("\n  inject ") == 1 and "\n  inject-faults" not in listed
+    assert bnnkit("injcet")[2].splitlines()[1] == "hint: did you mean 'inject'?"
+    assert bnnkit("inject-faults", "--bit")[2].startswith("error: bnnkit inject-faults: ")
+    assert bnnkit("qqq")[2].splitlines()[1].endswith("inject, pack, bench, data, models, recipes, doctor")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_newest_run_comes_before_the_sample(bnnkit: Command) -> None:
+    metadata = {"preparation": {"mean": [0.5], "std": [0.25]}, "provenance": {"dataset": "digits"}}
+    run = runs.create("train", "mlp", "")
+    checkpoint.save(run.last, create_model("mlp", width=1, in_shape=(1, 8, 8)), metadata=metadata)
+    _code, out, err = bnnkit("inject", "--bit", "6", "--limit", "20")
+    assert out.startswith(f"{run.last}: mlp width 1") and err.startswith(f"network: {run.last}\n")
+    shutil.copy(deploy.SAMPLE, "sample.safetensors")
+    found = document(bnnkit, "--bit", "6", "--limit", "20", "--model", "sample.safetensors")
+    assert found["checkpoint"] == "sample.safetensors"
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_network_in_full_precision_runs_layer_by_layer(bnnkit: Command) -> None:
+    metadata = {"preparation": {"mean": [0.5], "std": [0.25]}, "provenance": {"dataset": "digits"}}
+    model = create_model("mlp", width=1, in_shape=(1, 8, 8), ao_bit="fp", w_bit="fp", adc_bit="fp")
+    checkpoint.save("fp.safetensors", model, metadata=metadata)
+    arguments = ["--bit", "6", "--limit", "20", "--model", "fp.safetensors"]
+    found = document(bnnkit, *arguments)
+    assert found["backend"] == "layer by layer"
+    code, _out, err = bnnkit("inject", *arguments, "--backend", "packed")
+    assert (code, err.splitlines()[-1]) == (2, "hint: use --backend auto")
+
+
+def test_images_that_do_not_fit_are_refused_before_anything_is_written(bnnkit: Command) -> None:
+    metadata = {"preparation": {"mean": [0.5], "std": [0.25]}}
+    checkpoint.save("small.safetensors", create_model("mlp", width=1, in_shape=(1, 4, 4)), metadata=metadata)
+    code, out, err = bnnkit("inject", "--bit", "6", "--model", "small.safetensors", "--dataset", "digits")
+    assert (code, out, "do not fit a network for 1x4x4" in err) == (2, "", True)
+    assert not Path("runs").exists()
+
+
+def test_a_picture_of_ones_own_name(bnnkit: Command) -> None:
+    found = document(bnnkit, "--bit", "6", "--limit", "20", "--picture", "faults.png")
+    with Image.open("faults.png") as image:
+        assert (found["picture"], image.format) == ("faults.png", "PNG")
+    assert not (Path(found["run"]) / "images.png").exists()
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_an_interrupted_campaign_is_saved(bnnkit: Command, monkeypatch: pytest.MonkeyPatch, as_json: bool) -> None:
+    predict, calls = faults.Network.predict, []
+
+    def interrupted(self: faults.Network, images: Tensor) -> Tensor:
+        calls.append(len(images))
+        if len(calls) == 6:
+            signal.raise_signal(signal.SIGINT)
+        return predict(self, images)
+
+    monkeypatch.setattr(faults.Network, "predict", interrupted)
+    arguments = ["--bit", "6", "--repair", "msb", "--limit", "40", "--batch", "20", *(["--json"] if as_json else [])]
+    code, out, err = bnnkit("inject", *arguments)
+    run = runs.resolve("latest", command="inject")
+    assert (code, len(calls)) == (130, 6)
+    assert f"interrupted: inject: 3 of 5 evaluations are finished, and saved in {run.path}" in err
+    assert [entry["row"] for entry in run.read_metrics()] == ["golden", "faulty", "repair msb"]
+    assert not run.finished
+    if as_json:
+        found = json.loads(out)
+        assert (found["finished"], found["evaluations"]) == (False, [3, 5])
+        faulty, repaired = found["tables"][0]["rows"]
+        assert (len(faulty["maps"]), faulty["maps_planned"], faulty["interval_over"]) == (1, 3, "images")
+        assert len(repaired["maps"]) == repaired["maps_planned"] == 1
+    else:
+        assert "\ninterrupted: 3 of 5 evaluations\n" in out and "\nlimited: 40 of 360 test images\n" in out
+
+
+def test_interrupted_before_anything_is_finished(bnnkit: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(self: faults.Network, images: Tensor) -> Tensor:
+        signal.raise_signal(signal.SIGINT)
+        return torch.zeros(len(images), dtype=torch.int64)
+
+    monkeypatch.setattr(faults.Network, "predict", interrupted)
+    code, out, err = bnnkit("inject", "--bit", "6", "--batch", "20")
+    assert (code, out) == (130, "") and "inject: 0 of 4 evaluations are finished" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message", "hint"),
+    [
+        ([], 2, "missing option '--bit'", "bnnkit inject --help"),
+        (["--bit", "9"], 2, "bit 9: a byte has bits 0 to 7", "--bit 6"),
+        (["--bit", "5,"], 2, "--bit '': a number from 0 to 7 was needed", "--bit 6"),
+        (["--bit", "-1"], 2, "--bit '-1': a number from 0 to 7 was needed", "--bit 6"),
+        (["--bit", "6", "--kind", "stuck"], 2, "unknown kind of fault 'stuck'", "did you mean 'stuck"),
+        (["--bit", "6", "--repair", "mbs"], 2, "unknown repair 'mbs'", "did you mean 'msb'?"),
+        (["--bit", "6", "--rate", "1.5"], 2, "rate 1.5: a share from 0 to 1 was needed", "--rate 0.1"),
+        (["--bit", "6", "--rate", "nan"], 2, "rate nan: a share from 0 to 1 was needed", "--rate 0.1"),
+        (["--bit", "6", "--repair", "neighbor:2"], 2, "'neighbor:+2' of bit 6: would copy bit 8", "--repair neighbor"),
+        (["--bit", "6,0", "--repair", "neighbor"], 2, "'neighbor' of bit 0: would copy bit -1", "--repair neighbor:+1"),
+        (["--bit", "7", "--repair", "msb"], 2, "'msb' of bit 7: would copy the faulty bit itself", "--repair neighbor"),
+        (["--bit", "6", "--repeats", "0"], 2, "--repeats", "bnnkit inject --help"),
+        (["--bit", "6", "--limit", "0"], 2, "--limit", "bnnkit inject --help"),
+        (["--bit", "6", "--adc-bit", "zero"], 2, "adc bits: 'zero'", "use 1"),
+        (["--bit", "6", "--backend", "fast"], 2, "backend: 'fast' is unknown", "use auto"),
+        (["--bit", "6", "--model", "nothing"], 3, "'nothing': neither a checkpoint file, nor a run", "bnnkit train"),
+        (["--bit", "6", "--picture", "a.jpg"], 2, "a.jpg: '.jpg' cannot be written", "name it a.png"),
+        (["--bit", "6", "--picture", "no/a.png"], 2, "its folder does not exist", "mkdir no"),
+        (["--bit", "6", "--dataset", "digist"], 2, "unknown dataset 'digist'", "did you mean 'digits'?"),
+    ],
+)
+def test_refusals(bnnkit: Command, arguments: list[str], code: int, message: str, hint: str) -> None:
+    got, out, err = bnnkit("-q", "inject", *arguments)
+    assert (got, out) == (code, "")
+    assert "error: " in err and message in err and f"\nhint: {hint}" in err
+    assert not list(Path().iterdir()), "nothing is written"
