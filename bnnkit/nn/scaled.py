@@ -30,6 +30,11 @@ def standardize(weight: Tensor) -> Tensor:
     return result
 
 
+def repeatably_scaled(weight: Tensor, gain: Tensor) -> Tensor:
+    """Return gain * standardize(weight) computed in double and rounded once: on every machine the same float32."""
+    return (gain * standardize(weight.double())).float()
+
+
 class ScaledConv2d(nn.Conv2d):
     """A convolution in full precision with standardized weights: y = conv(x, gain * standardize(weight)).
 
@@ -50,7 +55,11 @@ class ScaledConv2d(nn.Conv2d):
 
     def effective_weight(self) -> Tensor:
         """Return the weights the convolution multiplies with, float32 of the shape of `weight`."""
-        return self.weight if self.is_standardized else self.gain * standardize(self.weight)
+        if self.is_standardized:
+            return self.weight
+        if self.training:
+            return self.gain * standardize(self.weight)
+        return repeatably_scaled(self.weight, self.gain)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the convolution of `x`."""
@@ -113,17 +122,20 @@ class ScaledCimConv2d(CimConv2d):
 
     def effective_weight(self) -> Tensor:
         """Return the weights of a layer in full precision, gain * W': float32 of the shape of `weight`."""
-        return self.gain * standardize(self.weight)
+        if self.training:
+            return self.gain * standardize(self.weight)
+        return repeatably_scaled(self.weight, self.gain)
 
     def latent_weight(self) -> Tensor:
         """Return what the weight quantizer reads: the standardized weights; signs, if they are all that is known."""
-        return self.weight if self._factor is not None else standardize(self.weight)
+        return self.weight if self._factor is not None else standardize(self.weight.double()).float()
 
     def factor(self) -> Tensor:
         """Return gain * mean|W'| per output channel, float32 [out_channels], of binary weights."""
         if self._factor is not None:
             return self._factor
-        return (self.gain * standardize(self.weight).abs().mean((1, 2, 3), keepdim=True)).flatten()
+        mean = standardize(self.weight.double()).abs().mean((1, 2, 3), keepdim=True)
+        return (self.gain * mean).flatten().float()
 
     def become(self, signs: Tensor, factor: Tensor) -> None:
         """Compute with given signs, of the weight's shape, and factors from now on; for evaluation only."""
