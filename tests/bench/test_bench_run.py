@@ -38,6 +38,8 @@ TINY = {
     "model": (2, 1),
     "vgg9": (2, 1),
     "vgg7": (2, 1),
+    "reactnet18": (2, 1),
+    "fracbnn20": (2, 1),
     "train": (4, 1),
 }
 
@@ -49,7 +51,7 @@ def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "peak_of_inference", lambda side, *sizes: 300 if side == "loop" else 100)
 
 
-NETWORKS = ("model", "vgg9", "vgg7", "train")  # their scalar kernels would take minutes
+NETWORKS = ("model", "vgg9", "vgg7", "reactnet18", "fracbnn20", "train")  # their scalar kernels would take minutes
 
 
 def tiny(kernel: str, against: list[str] | None = None) -> Report:

@@ -101,10 +101,10 @@ def test_converters_are_counted_as_for_the_layers(capsys: pytest.CaptureFixture[
 def test_mlp_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
     operations = counted(capsys, "mlp")
     middle, last = step(operations, "hidden.1"), step(operations, "classifier")
-    assert [middle[field] for field in FIELDS] == [512 * 512, 512 * 3 + 512, 0, 512, 0, 512 * 4]
+    assert [middle[field] for field in FIELDS] == [512 * 512, 512 * 3, 0, 512, 0, 512 * 4]
     assert [last[field] for field in FIELDS] == [0, 5120, 0, 0, 5120, 0]
     assert middle["picojoules"] == pytest.approx(
-        512 * 512 * 0.0432 + 512 * 4 * 0.1 + 512 * 0.1 + 512 * 4 * 1.5625 / 128
+        512 * 512 * 0.0432 + 512 * 3 * 0.1 + 512 * 0.1 + 512 * 4 * 1.5625 / 128
     )
     assert last["picojoules"] == pytest.approx(5120 * (0.9 + 3.7))
     assert {step["name"] for step in operations["steps"] if step["part"] == "ends"} == {"images", "classifier"}

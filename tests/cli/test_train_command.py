@@ -108,7 +108,7 @@ def test_several_seeds_give_mean_and_spread(bnnkit: Command) -> None:
 
 
 def test_two_steps_in_one_command(bnnkit: Command) -> None:
-    arguments = ["mlp", *TINY, "--recipe", "ab-bnn", "cnv", "--epochs", "1"]
+    arguments = ["mlp", *TINY, "--recipe", "ab-bnn", "--epochs", "1"]
     code, out, err = bnnkit("train", *arguments)
     assert code == 0, err
     header, _line, first, second, *_notes = out.splitlines()
@@ -133,7 +133,7 @@ def test_two_steps_in_one_command(bnnkit: Command) -> None:
 
 def test_the_gate_looks_at_the_last_step_only(bnnkit: Command) -> None:
     # So few steps with binary weights at this rate forget what the first step learned.
-    arguments = ["mlp", *TINY, "--recipe", "ab-bnn", "cnv", "--epochs", "20", "--json"]
+    arguments = ["mlp", *TINY, "--recipe", "ab-bnn", "--epochs", "20", "--json"]
     code, out, _err = bnnkit("train", *arguments)
     first, second = (run["test"]["accuracy"] for run in document(out)["runs"])
     assert code == 0 and first != second
@@ -142,7 +142,7 @@ def test_the_gate_looks_at_the_last_step_only(bnnkit: Command) -> None:
 
 
 def test_a_dry_run_shows_both_steps(bnnkit: Command) -> None:
-    arguments = ["mlp", *TINY, "--recipe", "ab-bnn", "cnv", "--seeds", "2", "--dry-run"]
+    arguments = ["mlp", *TINY, "--recipe", "ab-bnn", "--seeds", "2", "--dry-run"]
     code, out, _err = bnnkit("train", *arguments)
     assert code == 0
     for part in (
@@ -162,7 +162,7 @@ def test_a_dry_run_shows_both_steps(bnnkit: Command) -> None:
 
 
 def test_bits_given_leave_one_step_and_say_so(bnnkit: Command) -> None:
-    code, out, err = bnnkit("train", "mlp", *TINY, "--recipe", "ab-bnn", "cnv", "--w-bit", "1", "--epochs", "1")
+    code, out, err = bnnkit("train", "mlp", *TINY, "--recipe", "ab-bnn", "--w-bit", "1", "--epochs", "1")
     assert code == 0
     assert "warning: recipe ab-bnn: with --w-bit only the last of its 2 steps, from random weights" in err
     assert "step" not in out.splitlines()[0]

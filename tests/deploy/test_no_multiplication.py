@@ -13,6 +13,7 @@ Values never pass through either: bits, sums and 32-bit values are handled in ve
 
 from __future__ import annotations
 
+import importlib.util
 import platform
 import re
 import shutil
@@ -23,8 +24,6 @@ from functools import cached_property
 from pathlib import Path
 
 import pytest
-
-import bnnkit
 
 MULTIPLIES = re.compile(
     r"""v?(mul|div|rcp(14|28)?|rsqrt(14|28)?|sqrt|scalef|dp)[ps][sdh]
@@ -129,8 +128,10 @@ def library() -> Library:
     objdump = shutil.which("objdump")
     if objdump is None:
         pytest.skip("objdump is not installed")
-    assert bnnkit.__file__ is not None
-    path = Path(bnnkit.__file__).with_name("libbnnkit_kernels.so")
+    # Beside the compiled module, which an editable installation keeps apart from the sources.
+    module = importlib.util.find_spec("bnnkit._C")
+    assert module is not None and module.origin is not None
+    path = Path(module.origin).with_name("libbnnkit_kernels.so")
     command = [objdump, "-d", "-C", "--no-show-raw-insn", str(path)]
     found = Library(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     if not found.find(BODY[1]):
