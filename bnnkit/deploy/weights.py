@@ -140,10 +140,13 @@ def pack_model(
     if reason is not None:
         raise UsageError(f"deploy: {model.config['name']} cannot be packed: {reason}", hint="use the backend torch")
     tensors: dict[str, Tensor] = {}
+    was_training = model.training
+    model.eval()  # standardized weights are computed for evaluation
     for name, layer in model.named_modules():
         kind = kind_of(layer)
         if kind is not None:
             tensors |= {f"{name}.{part}": value for part, value in kind.pack(layer).items()}
+    model.train(was_training)
     return PackedWeights(model.config, tuple(mean), tuple(std), tensors, dict(provenance or {}))
 
 

@@ -12,15 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnnkit import checkpoint
+from bnnkit import checkpoint, deploy
 from bnnkit.data import Dataset, Split
 from bnnkit.errors import GateError, MismatchError
 from bnnkit.models import MODELS, Model, create_model
-from bnnkit.nn import gated_layers, set_progress
+from bnnkit.nn import current_backend, gated_layers, set_progress
 from bnnkit.runs import Run
 from bnnkit.train.clipping import clip_gradients, clipped_parameters
 from bnnkit.train.config import Config
-from bnnkit.train.evaluation import Evaluation, evaluate
+from bnnkit.train.evaluation import Evaluation, evaluate, evaluate_packed
 from bnnkit.train.images import Preparation, TrainingImages, limited, network_shape
 from bnnkit.train.losses import Objective
 from bnnkit.train.nonfinite import all_finite, first_non_finite
@@ -202,7 +202,17 @@ class Training:
             torch.cuda.set_rng_state(state.tensors["rng.cuda"], self.device)
 
     def _evaluate(self, split: Split, indices: Tensor, each: Callable[[int], None]) -> Evaluation:
+        """Evaluate packed where that is possible: the same logits, much sooner."""
+        if current_backend() == "auto" and self.device.type == "cpu" and self._can_be_packed():
+            network = deploy.compile(self.model, self.preparation.mean, self.preparation.std)
+            [found] = evaluate_packed([network], split, indices, self.preparation, batch=EVALUATION_BATCH, each=each)
+            return found
         return evaluate(self.model, split, indices, self.preparation, batch=EVALUATION_BATCH, each=each)
+
+    def _can_be_packed(self) -> bool:
+        # What is not finite is left to the layers, which say where it comes from.
+        finite = all(bool(t.isfinite().all()) for t in self.model.state_dict().values() if t.is_floating_point())
+        return finite and deploy.why_not(self.model) is None
 
     def _metadata(self) -> dict[str, Any]:
         source = {"dataset": self.dataset.name, "fingerprint": self.dataset.fingerprint, "seed": self.config.seed}
