@@ -16,7 +16,6 @@ from bnnkit.train import Plan
 from bnnkit.train.evaluation import evaluate
 from bnnkit.train.training import Training
 
-
 BINARY = {"ao_bit": 1, "w_bit": 1}
 
 
