@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
 SHARED = Path(os.environ.get("BNNKIT_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
@@ -27,3 +33,18 @@ def shared_golden() -> Path:
 def shared_data() -> Path:
     """Folder of real datasets, or a skip that says where it was looked for."""
     return _folder("data")
+
+
+@pytest.fixture
+def origin_state(shared_golden: Path) -> Callable[[str], dict[str, Tensor]]:
+    """Return a function from a golden file of a network to the origin's parameters, drawn as its producer drew them."""
+    namespace: dict[str, Any] = {}
+    exec((shared_golden / "golden_fill.py").read_text(), namespace)
+
+    def draw(name: str) -> dict[str, Tensor]:
+        rng = np.random.default_rng(7)
+        keys = json.loads(str(np.load(shared_golden / name)["keys"]))
+        drawn = [(key, size) for key, size in keys if not key.endswith("placeholder")]  # a derived buffer
+        return {key: torch.from_numpy(np.asarray(namespace["fill"](key, size, rng))) for key, size in drawn}
+
+    return draw

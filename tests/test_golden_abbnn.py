@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -83,14 +83,9 @@ def test_binary_convolution(golden: Any, index: int, name: Backend) -> None:
     assert close(layer.gain.grad, tensor(golden, f"{index}_ggain"))
 
 
-def test_network(shared_golden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_network(shared_golden: Path, origin_state: Callable[[str], dict[str, Tensor]]) -> None:
     golden = np.load(shared_golden / "abbnn_reactnet18_step2.npz")
-    monkeypatch.syspath_prepend(shared_golden)
-    monkeypatch.delitem(sys.modules, "golden_fill", raising=False)
-    from golden_fill import fill  # type: ignore[import-not-found]
-
-    rng = np.random.default_rng(7)
-    state = {name: torch.from_numpy(fill(name, shape, rng)) for name, shape in json.loads(str(golden["keys"]))}
+    state = origin_state("abbnn_reactnet18_step2.npz")
     model = importers.load("ab-bnn", create_model("reactnet18"), state).train()
     with torch.no_grad():
         logits = model(torch.from_numpy(golden["x"]))

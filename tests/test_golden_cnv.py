@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from bnnkit import deploy, importers
 from bnnkit.models import Model, create_model
@@ -19,15 +19,8 @@ BACKENDS: list[Backend] = ["reference", "torch", "auto"]  # "packed" refuses the
 
 
 @pytest.fixture
-def network(shared_golden: Path, monkeypatch: pytest.MonkeyPatch) -> Model:
-    golden = np.load(shared_golden / "cnv_1w1a.npz")
-    monkeypatch.syspath_prepend(shared_golden)
-    monkeypatch.delitem(sys.modules, "golden_fill", raising=False)
-    from golden_fill import fill  # type: ignore[import-not-found]
-
-    rng = np.random.default_rng(7)
-    state = {name: torch.from_numpy(fill(name, shape, rng)) for name, shape in json.loads(str(golden["keys"]))}
-    return importers.load("cnv", create_model("cnv"), state).eval().requires_grad_(False)
+def network(origin_state: Callable[[str], dict[str, Tensor]]) -> Model:
+    return importers.load("cnv", create_model("cnv"), origin_state("cnv_1w1a.npz")).eval().requires_grad_(False)
 
 
 def test_pixels(shared_golden: Path) -> None:

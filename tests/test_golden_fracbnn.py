@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -89,16 +89,9 @@ def test_gated_convolution(golden: Any, index: int, name: Backend) -> None:
 
 
 @pytest.mark.parametrize("name", BACKENDS)
-def test_network(shared_golden: Path, monkeypatch: pytest.MonkeyPatch, name: Backend) -> None:
+def test_network(shared_golden: Path, origin_state: Callable[[str], dict[str, Tensor]], name: Backend) -> None:
     golden = np.load(shared_golden / "fracbnn_resnet20.npz")
-    monkeypatch.syspath_prepend(shared_golden)
-    monkeypatch.delitem(sys.modules, "golden_fill", raising=False)
-    from golden_fill import fill  # type: ignore[import-not-found]
-
-    rng = np.random.default_rng(7)
-    keys = [(key, shape) for key, shape in json.loads(str(golden["keys"])) if not key.endswith("placeholder")]
-    state = {key: torch.from_numpy(fill(key, shape, rng)) for key, shape in keys}
-    model = importers.load("fracbnn", create_model("fracbnn20"), state).eval()
+    model = importers.load("fracbnn", create_model("fracbnn20"), origin_state("fracbnn_resnet20.npz")).eval()
     with torch.no_grad(), backend(name):
         logits = model(torch.from_numpy(golden["image_u8"]).float() / 255)
     want = torch.from_numpy(golden["logits"])

@@ -13,7 +13,6 @@ from bnnkit.data import normalize
 from bnnkit.models import MODELS, Model, create_model
 from bnnkit.nn import ScaledCimConv2d, ScaledConv2d
 from bnnkit.nn.evaluation import BatchNorm
-from bnnkit.nn.scaled import standardize
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 RAW = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
@@ -72,8 +71,7 @@ def without_standardization(model: Model) -> None:
     """Put plain convolutions with the same weights in place of standardized ones, which derive them every time."""
     for name, layer in list(model.named_modules()):
         if isinstance(layer, ScaledConv2d | ScaledCimConv2d):
-            weight = layer.gain * standardize(layer.weight)
-            model.set_submodule(name, _convolution(weight, layer).requires_grad_(False))
+            model.set_submodule(name, _convolution(layer.effective_weight(), layer).requires_grad_(False))
 
 
 def _convolution(weight: Tensor, like: nn.Conv2d) -> nn.Conv2d:

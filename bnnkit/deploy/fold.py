@@ -43,14 +43,12 @@ def sum_thresholds(sums: Sums, scale: Tensor, shift: Tensor, quantizer: Quantize
     direction = torch.where(scale < 0, -1, 1)
     codes = torch.arange(1, quantizer.levels)[:, None]
     shape = (len(codes), len(scale))
-    below = torch.full(shape, -sums.bound - 1)
-    reached = torch.full(shape, sums.bound + 1)
-    while bool((reached - below > 1).any()):
-        middle = (below + reached) // 2
-        value = torch.nn.functional.hardtanh(normalize(sums.values(direction * middle), scale, shift))
-        passes = quantizer.code(value) >= codes
-        reached, below = torch.where(passes, middle, reached), torch.where(passes, below, middle)
-    return reached.int(), direction.int()
+
+    def passes(directed: Tensor) -> Tensor:
+        value = torch.nn.functional.hardtanh(normalize(sums.values(direction * directed), scale, shift))
+        return quantizer.code(value) >= codes
+
+    return _smallest(passes, shape, sums.bound), direction.int()
 
 
 def gate_thresholds(sums: Sums, gate: Callable[[Tensor], Tensor], channels: int) -> Tensor:
@@ -65,10 +63,14 @@ def gate_thresholds(sums: Sums, gate: Callable[[Tensor], Tensor], channels: int)
     >>> gate_thresholds(exact, lambda high: (high * 2 / 3 - torch.tensor([-1.0, 90.0]).view(1, 2, 1, 1) > 0).float(), 2)
     tensor([ -1, 101], dtype=torch.int32)
     """
-    closed = torch.full((1, channels, 1, 1), -sums.bound - 1)
-    opened = torch.full((1, channels, 1, 1), sums.bound + 1)
-    while bool((opened - closed > 1).any()):
-        middle = (closed + opened) // 2
-        opens = gate(sums.values(middle)) != 0
-        opened, closed = torch.where(opens, middle, opened), torch.where(opens, closed, middle)
-    return opened.flatten().int()
+    return _smallest(lambda high: gate(sums.values(high)) != 0, (1, channels, 1, 1), sums.bound).flatten()
+
+
+def _smallest(passes: Callable[[Tensor], Tensor], shape: tuple[int, ...], bound: int) -> Tensor:
+    """Return, int32 of `shape`, the smallest integers that pass, by bisection from -bound to bound; else bound + 1."""
+    below, reached = torch.full(shape, -bound - 1), torch.full(shape, bound + 1)
+    while bool((reached - below > 1).any()):
+        middle = (below + reached) // 2
+        found = passes(middle)
+        reached, below = torch.where(found, middle, reached), torch.where(found, below, middle)
+    return reached.int()

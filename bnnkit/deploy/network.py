@@ -30,7 +30,7 @@ class PackedNetwork(nn.Module):
         changes: options of arrays and converters that differ from `weights.config` (adc_bit, rows, mapping,
             channels_per_array).
         gate_skips: count the low bits of activations only where one of a few neighbouring precision gates is open. It
-            changes no result, and was slower than counting them always wherever it was measured (docs/inference.md).
+            changes no result, and was slower than counting them always wherever it was measured (docs/fracbnn.md).
 
     Shape: uint8 [N, *in_shape], images as stored -> float32 [N, classes].
 

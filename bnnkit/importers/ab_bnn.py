@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnnkit.importers.origin import ORIGINS
+from bnnkit.importers.origin import ORIGINS, Origin
 from bnnkit.models import Model
 
 _STEM = {"conv1": "stem", "feature.0.conv1": "stem", "fc": "classifier"}
@@ -43,7 +43,7 @@ _HALF = re.compile(r"(feature\.\d+)\.binary_pw_down1\.(weight|gain)")
 
 
 @ORIGINS.register("ab-bnn")
-class AbBnn:
+class AbBnn(Origin):
     """Names of the repository's `Network/ReActNet_*.py`."""
 
     @staticmethod

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
 
-from bnnkit.importers.origin import ORIGINS
+from bnnkit.importers.origin import ORIGINS, Origin
 from bnnkit.models import Model
 
 _RESNET_LAYERS = {
@@ -59,13 +57,8 @@ _VGG9_LAYERS = {
 
 
 @ORIGINS.register("bnn-iga")
-class BnnIga:
+class BnnIga(Origin):
     """Names of the repository's `models/` and `main_mnist.py`."""
-
-    @staticmethod
-    def prepare(state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the state dictionary as it is."""
-        return state_dict
 
     @staticmethod
     def rename(model: Model, key: str) -> str | None:

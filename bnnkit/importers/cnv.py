@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from bnnkit.importers.origin import ORIGINS
+from bnnkit.importers.origin import ORIGINS, Origin
 from bnnkit.models import Model
 
 _LAYERS = {
@@ -33,7 +33,7 @@ _LAYERS = {
 
 
 @ORIGINS.register("cnv")
-class Cnv:
+class Cnv(Origin):
     """Names of the repository's `training_smaller.py`; what brevitas keeps of its quantizers is dropped."""
 
     @staticmethod

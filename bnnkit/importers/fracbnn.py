@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
 
-from bnnkit.importers.origin import ORIGINS
+from bnnkit.importers.origin import ORIGINS, Origin
 from bnnkit.models import Model
 
 _LAYERS = {"conv1": "stem", "bn1": "stem_norm", "linear": "classifier", "fc": "classifier"}
@@ -37,13 +35,8 @@ _PAIR = re.compile(r"model\.(\d+)\.((?:conv3x3|pointwise)\.[01]|rprelu[12]|shift
 
 
 @ORIGINS.register("fracbnn")
-class FracBnn:
+class FracBnn(Origin):
     """Names of the repository's `model/fracbnn_*.py`; its buffers of the input code and its teacher are dropped."""
-
-    @staticmethod
-    def prepare(state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the state dictionary as it is."""
-        return state_dict
 
     @staticmethod
     def rename(model: Model, key: str) -> str | None:

@@ -18,11 +18,13 @@ WRAPPERS = ("state_dict", "model")
 class Origin(Protocol):
     """The naming scheme of one origin project."""
 
-    def prepare(self, state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the state dictionary with parameters joined that bnnkit keeps as one."""
-        ...
+    @staticmethod
+    def prepare(state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the state dictionary with parameters joined that bnnkit keeps as one; usually as it is."""
+        return state_dict
 
-    def rename(self, model: Model, key: str) -> str | None:
+    @staticmethod
+    def rename(model: Model, key: str) -> str | None:
         """Return bnnkit's name for the origin's `key`, the same `key` when unknown, or None to drop it."""
         ...
 

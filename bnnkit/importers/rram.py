@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
 
-from bnnkit.importers.origin import ORIGINS
+from bnnkit.importers.origin import ORIGINS, Origin
 from bnnkit.models import Model
 
 _VGG7_LAYERS = {
@@ -44,13 +42,8 @@ _ALPHA = ".act_quant.act_alpha"
 
 
 @ORIGINS.register("rram")
-class Rram:
+class Rram(Origin):
     """Names of the repository's `models/*_quant.py`, in which a layer owns the quantizer of its input."""
-
-    @staticmethod
-    def prepare(state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the state dictionary as it is."""
-        return state_dict
 
     @staticmethod
     def rename(model: Model, key: str) -> str | None:

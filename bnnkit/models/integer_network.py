@@ -78,16 +78,16 @@ class IntegerNetwork:
         names = [name for name, module in model.named_modules() if isinstance(module, SignBlock)]
         self.stem_bound = floats["stem.weight"].double().abs().sum((1, 2, 3)) * PIXEL_BOUND
         bound, largest = self.stem_bound, float(self.stem_bound.max())
-        for name, block in zip(names, model.blocks, strict=True):
-            bound, most = _bounds(block, {k: floats[f"{name}.{k}"].double() for k in _parts(block)}, bound)
-            largest = max(largest, most)
-        self.fraction_bits = fraction_bits_for(largest)
-        self.blocks: dict[str, IntegerBlock] = {}
-        bound = self.stem_bound
+        found = []
         for name, block in zip(names, model.blocks, strict=True):
             parts = {k: floats[f"{name}.{k}"].double() for k in _parts(block)}
-            self.blocks[name] = _integer_block(block, parts, bound, self.fraction_bits)
-            bound, _ = _bounds(block, parts, bound)
+            found.append((name, block, parts, bound))
+            bound, most = _bounds(block, parts, bound)
+            largest = max(largest, most)
+        self.fraction_bits = fraction_bits_for(largest)
+        self.blocks = {
+            name: _integer_block(block, parts, bound, self.fraction_bits) for name, block, parts, bound in found
+        }
 
     @classmethod
     def of(cls, model: ReactNet) -> IntegerNetwork:

@@ -30,9 +30,14 @@ def standardize(weight: Tensor) -> Tensor:
     return result
 
 
-def repeatably_scaled(weight: Tensor, gain: Tensor) -> Tensor:
-    """Return gain * standardize(weight) computed in double and rounded once: on every machine the same float32."""
-    return (gain * standardize(weight.double())).float()
+def scaled_weight(layer: ScaledConv2d | ScaledCimConv2d) -> Tensor:
+    """Return gain * standardize(weight), float32 of the shape of `weight`.
+
+    For evaluation it is computed in double and rounded once: the same numbers on every machine.
+    """
+    if layer.training:
+        return layer.gain * standardize(layer.weight)
+    return (layer.gain * standardize(layer.weight.double())).float()
 
 
 class ScaledConv2d(nn.Conv2d):
@@ -55,11 +60,7 @@ class ScaledConv2d(nn.Conv2d):
 
     def effective_weight(self) -> Tensor:
         """Return the weights the convolution multiplies with, float32 of the shape of `weight`."""
-        if self.is_standardized:
-            return self.weight
-        if self.training:
-            return self.gain * standardize(self.weight)
-        return repeatably_scaled(self.weight, self.gain)
+        return self.weight if self.is_standardized else scaled_weight(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the convolution of `x`."""
@@ -122,9 +123,7 @@ class ScaledCimConv2d(CimConv2d):
 
     def effective_weight(self) -> Tensor:
         """Return the weights of a layer in full precision, gain * W': float32 of the shape of `weight`."""
-        if self.training:
-            return self.gain * standardize(self.weight)
-        return repeatably_scaled(self.weight, self.gain)
+        return scaled_weight(self)
 
     def latent_weight(self) -> Tensor:
         """Return what the weight quantizer reads: the standardized weights; signs, if they are all that is known."""

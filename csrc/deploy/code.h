@@ -11,11 +11,10 @@ namespace bnnkit::deploy {
 
 // A `Finish` with its pointers resolved for one call.
 struct IntegerFinishing {
-    double one = 0;
     int digits = 0, lift = 0;
     int64_t padded_channels = 0;  // of one digit
     const int32_t *shifts = nullptr, *negative = nullptr, *mask = nullptr;
-    const int32_t *bound = nullptr, *bias_in = nullptr, *right = nullptr, *left = nullptr, *bias_out = nullptr;
+    const int32_t *bias_in = nullptr, *right = nullptr, *left = nullptr, *bias_out = nullptr;
     const int32_t* thresholds = nullptr;
     const int32_t* residual = nullptr;
     int32_t* values = nullptr;
@@ -44,8 +43,8 @@ struct Finishing {
 struct SignedSums {
     int64_t channels = 0, outputs = 0, in_stride = 0;
     int drop = 0;  // bits dropped from each value before
-    const int32_t* masks =
-        nullptr;  // [panel of kPanelChannels outputs][channel][kPanelChannels]: -1 where positive, else 0
+    // [panel of kPanelChannels outputs][channel][kPanelChannels]: -1 where positive, else 0
+    const int32_t* masks = nullptr;
 };
 
 // Where a precision gate opens: sums of high bits >= threshold, padded to kPanelChannels.
