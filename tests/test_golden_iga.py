@@ -150,15 +150,10 @@ def test_convolutions(shared_golden: Path, index: int, name: Backend) -> None:
     assert _close(layer.weight.grad, golden("gw")).all()
 
 
-def _network(golden: Path, ao_bit: Any, w_bit: Any, adc_bit: Any) -> tuple[Model, Tensor, Tensor]:
+def _network(
+    golden: Path, state: dict[str, Tensor], ao_bit: Any, w_bit: Any, adc_bit: Any
+) -> tuple[Model, Tensor, Tensor]:
     archive = np.load(golden / "iga_resnet_binary.npz")
-    namespace: dict[str, Any] = {}
-    exec((golden / "golden_fill.py").read_text(), namespace)
-    rng = np.random.default_rng(7)
-    state = {
-        name: torch.from_numpy(np.asarray(namespace["fill"](name, shape, rng)))
-        for name, shape in json.loads(str(archive["keys"]))
-    }
     model = create_model("res20", ao_bit=ao_bit, w_bit=w_bit, adc_bit=adc_bit, channels_per_array=14).eval()
     importers.load("bnn-iga", model, state)
     number = ["32" if bits == "fp" else str(bits) for bits in (ao_bit, w_bit, adc_bit)]
@@ -213,8 +208,10 @@ def _recorded(model: Model) -> Iterator[list[tuple[CimConv2d, Tensor, Tensor]]]:
 
 
 @pytest.mark.parametrize("bits", SETTINGS, ids=str)
-def test_network_and_each_of_its_layers(shared_golden: Path, bits: tuple[Any, Any, Any]) -> None:
-    model, x, want = _network(shared_golden, *bits)
+def test_network_and_each_of_its_layers(
+    shared_golden: Path, origin_state: Callable[[str], dict[str, Tensor]], bits: tuple[Any, Any, Any]
+) -> None:
+    model, x, want = _network(shared_golden, origin_state("iga_resnet_binary.npz"), *bits)
     with torch.no_grad(), _recorded(model) as calls, mock.patch.object(CimConv2d, "forward", _origin_forward):
         logits = model(x).log_softmax(1)
     assert (logits - want).abs().max() < 1e-3
@@ -228,9 +225,11 @@ def test_network_and_each_of_its_layers(shared_golden: Path, bits: tuple[Any, An
 
 @pytest.mark.parametrize("name", BACKENDS)
 @pytest.mark.parametrize("adc_bit", [1, "fp"])
-def test_logits_of_the_binary_network(shared_golden: Path, adc_bit: Any, name: Backend) -> None:
+def test_logits_of_the_binary_network(
+    shared_golden: Path, origin_state: Callable[[str], dict[str, Tensor]], adc_bit: Any, name: Backend
+) -> None:
     # One-bit operands with a sense amplifier or none: integers up to the batch norm, no rounding to amplify.
-    model, x, want = _network(shared_golden, 1, 1, adc_bit)
+    model, x, want = _network(shared_golden, origin_state("iga_resnet_binary.npz"), 1, 1, adc_bit)
     with torch.no_grad(), backend(name):
         logits = model(x).log_softmax(1)
     assert (logits - want).abs().max() < 1e-3
