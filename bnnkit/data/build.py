@@ -6,12 +6,13 @@ import difflib
 import re
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from bnnkit.data import cache, cifar, digits, folder, idx
+from bnnkit.data import cache, cifar, digits, folder, idx, tiny_imagenet
 from bnnkit.data.content import Content, Progress
 from bnnkit.data.download import fetch
 from bnnkit.data.record import DATASETS, EMBEDDED, Record
@@ -91,12 +92,15 @@ def read_content(record: Record, source: Path, progress: Progress) -> Content:
         content = cifar.read(files, record, progress, source)
     elif record.classes and idx.matches(files):
         content = idx.read(files, record, progress)
+    elif tiny_imagenet.matches(files):
+        content = tiny_imagenet.read(files, record, progress)
     elif folder.matches(files):
         content = folder.read(files, record, progress)
     else:
         raise _unrecognised(record, source, files)
     check(record, content, source)
-    return content
+    told = _subset(record, content.train.shape[0])
+    return replace(content, note="; ".join(filter(None, (content.note, told))))
 
 
 def check(record: Record, content: Content, source: Path) -> None:
@@ -108,7 +112,8 @@ def check(record: Record, content: Content, source: Path) -> None:
     where = f"{source}: not '{record.name}'"
     hint = "give the complete dataset, or another name"
     for split, part, count in zip(("train", "test"), (content.train, content.test), record.counts, strict=True):
-        if record.classes and part.shape != (count, *record.shape):
+        subset = split == "train" and bool(_subset(record, part.shape[0]))
+        if record.classes and part.shape != (part.shape[0] if subset else count, *record.shape):
             raise MismatchError(
                 f"{where}: {split} has {part.shape[0]} images of {part.shape[1:]}; needed {count} of {record.shape}",
                 hint=hint,
@@ -120,8 +125,9 @@ def check(record: Record, content: Content, source: Path) -> None:
             raise MismatchError(f"{where}: {split} has labels outside 0..{len(content.classes) - 1}", hint=hint)
         if record.balanced and len(set(per_class[1:-1].tolist())) != 1:
             low, high = per_class[1:-1].min(), per_class[1:-1].max()
+            needed = f"{count // len(record.classes)} each" + (", or equally many" if subset else "")
             raise MismatchError(
-                f"{where}: {split} has {low} to {high} images per class; needed {count // len(record.classes)} each",
+                f"{where}: {split} has {low} to {high} images per class; needed {needed}",
                 hint=hint,
             )
 
@@ -163,6 +169,14 @@ def _intact(root: Path, name: str) -> bool:
     except MismatchError:
         return False
     return cache.fingerprint(info.classes, parts) == info.fingerprint
+
+
+def _subset(record: Record, count: int) -> str:
+    """Return what to tell about a source with an accepted part of the training images, or nothing."""
+    if not record.train_subsets or count >= record.counts[0]:
+        return ""
+    found, known = (number // len(record.classes) for number in (count, record.counts[0]))
+    return f"{found} of {known} training images per class"
 
 
 def _unrecognised(record: Record, source: Path, files: Mapping[str, Reader]) -> MismatchError:

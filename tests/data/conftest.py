@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import tarfile
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -54,6 +55,22 @@ def write_tar(tmp_path: Path) -> Callable[[str, Mapping[str, bytes]], Path]:
         return path
 
     return write
+
+
+def unpack(files: Mapping[str, bytes], root: Path) -> Path:
+    """Write files below `root`, and return it."""
+    for name, data in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(data)
+    return root
+
+
+def zipped(files: Mapping[str, bytes], path: Path) -> Path:
+    """Write files into a zip at `path`, and return it."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return path
 
 
 def random_bytes(seed: int, *shape: int) -> Bytes:

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from bnnkit.data import load, prepare
+from bnnkit.data.record import CIFAR100_CLASSES
 from bnnkit.errors import MismatchError
 
-from .conftest import random_bytes, shrink
+from .conftest import image_tree, random_bytes, shrink, unpack
 from .test_pickled import Call
 
 IMAGES = random_bytes(0, 20, 3072)
@@ -55,11 +56,7 @@ def test_pickled_and_binary_versions_hold_the_same(small_cifar10, write_tar):
 
 def test_unpacked_directories(small_cifar10, tmp_path):
     for folder, files in (("p", pickled_batches()), ("b", binary_batches())):
-        for name, data in files.items():
-            path = tmp_path / folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
-        prepare("cifar10", tmp_path / folder)
+        prepare("cifar10", unpack(files, tmp_path / folder))
         expect_all_images(load("cifar10"))
     assert "no published hash" in load("cifar10").note
 
@@ -74,6 +71,59 @@ def test_cifar100_uses_the_fine_labels(monkeypatch, write_tar):
     fingerprint = load("cifar100").fingerprint
     prepare("cifar100", write_tar("b.tar.gz", {"c/train.bin": record, "c/test.bin": record}))
     assert load("cifar100").fingerprint == fingerprint
+
+
+CIFAR100_BATCH = {
+    b"filenames": [b"worm_s_000012.png", b"apple_s_000003.png"],
+    b"batch_label": b"testing batch 1 of 1",
+    b"fine_labels": [99, 0],
+    b"coarse_labels": [1, 2],
+    b"data": IMAGES[:2],
+}
+
+
+def cifar100(**batches: bytes) -> dict[str, bytes]:
+    """CIFAR-100 with two images per split and every key of the official batches, but for those given."""
+    whole = pickle.dumps(CIFAR100_BATCH, protocol=2)
+    batches = {"train": whole, "test": whole, "meta": pickle.dumps({b"fine_label_names": []}, 2), **batches}
+    return {f"cifar-100-python/{name}": data for name, data in batches.items() if data}
+
+
+def test_cifar100_unpacked(monkeypatch, tmp_path):
+    shrink(monkeypatch, "cifar100", counts=(2, 2), balanced=False)
+    record = b"".join(bytes([7, fine]) + IMAGES[i].tobytes() for i, fine in enumerate((99, 0)))
+    binary = {f"cifar-100-binary/{name}": record for name in ("train.bin", "test.bin")}
+    seen = {}
+    for folder, files in (("p", cifar100()), ("b", binary)):
+        prepare("cifar100", unpack(files, tmp_path / folder))
+        seen[folder] = load("cifar100")
+    assert seen["p"].fingerprint == seen["b"].fingerprint
+    assert torch.equal(seen["p"].test.images, torch.from_numpy(IMAGES[:2].reshape(-1, 3, 32, 32)))
+    assert seen["p"].mean == (0.485, 0.456, 0.406)
+    assert (seen["p"].note, "no published hash" in seen["b"].note) == ("", True)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (cifar100(test=b""), "test is missing; needed train, test"),
+        (cifar100(train=pickle.dumps({b"data": IMAGES[:2], b"coarse_labels": [1, 2]}, 2)), "train: 'fine_labels' is"),
+        (cifar100(train=pickle.dumps({**CIFAR100_BATCH, b"fine_labels": [100, 0]}, 2)), "labels outside 0..99"),
+        ({"train.bin": bytes(3074), "test.bin": bytes(3073)}, "test.bin: 3073 bytes; needed a multiple of 3074"),
+        (pickled_batches(), "needed <split>/<class>.*or the official files of cifar100"),
+    ],
+    ids=["missing", "coarse labels only", "label range", "bin", "cifar10"],
+)
+def test_what_is_not_cifar100(monkeypatch, write_tar, files, message):
+    shrink(monkeypatch, "cifar100", counts=(2, 2), balanced=False)
+    with pytest.raises(MismatchError, match=message):
+        prepare("cifar100", write_tar("p.tar.gz", files))
+
+
+def test_cifar100_as_image_folders(monkeypatch, tmp_path):
+    shrink(monkeypatch, "cifar100", counts=(100, 100))
+    prepare("cifar100", unpack(image_tree(CIFAR100_CLASSES), tmp_path / "d"))
+    assert load("cifar100").test.labels.tolist() == list(range(100))
 
 
 def test_published_hashes_are_checked(monkeypatch, write_tar):

@@ -113,6 +113,7 @@ def test_catalogue_tells_what_is_there(tmp_path, write_tar, data_dir):
         "cifar100": "missing",
         "digits": "embedded",
         "mnist": "missing",
+        "tiny-imagenet": "missing",
     }
     prepare("insects", write_tar("i.tar", image_tree(("ant", "bee"), size=8)))
     entry = next(entry for entry in catalogue() if entry.name == "insects")
@@ -132,6 +133,7 @@ def test_records_are_consistent():
         assert record.classes == tuple(sorted(record.classes))
         assert record.mean is None or len(record.mean) == record.shape[0]
     assert len(DATASETS.get("cifar100").classes) == 100
+    assert len(DATASETS.get("tiny-imagenet").classes) == 200
 
 
 def test_listing_and_preparing_import_no_torch():

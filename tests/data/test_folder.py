@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import io
-import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,21 +12,7 @@ from bnnkit.data.cache import histogram_of, statistics
 from bnnkit.data.record import CIFAR10_CLASSES
 from bnnkit.errors import MismatchError, UsageError
 
-from .conftest import image_tree, png, random_bytes
-
-
-def unpack(files: dict[str, bytes], root: Path) -> Path:
-    for name, data in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(data)
-    return root
-
-
-def zipped(files: dict[str, bytes], path: Path) -> Path:
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return path
+from .conftest import image_tree, png, random_bytes, unpack, zipped
 
 
 def test_directory_tar_and_zip_give_the_same_dataset_in_any_order(small_cifar10, tmp_path, write_tar):
@@ -79,6 +63,52 @@ def test_grey_images_stay_grey(tmp_path):
     prepare("grey", unpack(files, tmp_path / "d"))
     assert load("grey").train.images.shape == (1, 1, 5, 7)
     assert load("grey").train.images[0, 0].tolist() == random_bytes(0, 5, 7).tolist()
+
+
+def test_one_colour_image_makes_the_dataset_colour(tmp_path):
+    grey = random_bytes(0, 5, 7)
+    files = {f"{split}/a/{n}.png": png(grey) for split in ("train", "validation") for n in range(2)}
+    files["validation/a/1.png"] = png(random_bytes(1, 5, 7, 3))
+    prepare("mixed", unpack(files, tmp_path / "d"))
+    dataset = load("mixed")
+    assert dataset.train.images[0].tolist() == [grey.tolist()] * 3
+    assert torch.equal(dataset.test.images[1], torch.from_numpy(random_bytes(1, 5, 7, 3).transpose(2, 0, 1).copy()))
+
+
+def encoded(image: Image.Image, kind: str) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind)
+    return file.getvalue()
+
+
+def test_palettes_transparency_and_capital_suffixes(tmp_path):
+    red = Image.new("RGB", (4, 4), (254, 0, 0))
+    files = {
+        "train/red/palette.PNG": encoded(red.convert("P", palette=Image.Palette.ADAPTIVE), "PNG"),
+        "train/red/transparent.png": encoded(red.convert("RGBA"), "PNG"),
+        "test/red/0.JPG": encoded(red, "JPEG"),
+    }
+    prepare("reds", unpack(files, tmp_path / "d"))
+    dataset = load("reds")
+    assert dataset.train.images.flatten(2).unique(dim=2).tolist() == [[[254], [0], [0]]] * 2
+    assert dataset.note == "image folder, JPEG"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"test/a/0.png": png(random_bytes(0, 4, 5))}, r"test/a/0\.png: 5x4 pixels; needed 7x5"),
+        ({"train/a/0.png": png(random_bytes(0, 5, 7))[:40]}, r"train/a/0\.png: unreadable image"),
+        ({"test/b/0.png": png(random_bytes(0, 5, 7))}, "unknown classes: b; needed the 1 classes"),
+        ({"train/a/0.png": encoded(Image.new("I;16", (7, 5), 999), "PNG")}, r"0\.png: more than 8 bits per grey pixel"),
+    ],
+    ids=["size", "header", "class only in test", "16 bits"],
+)
+def test_wrong_trees_under_a_new_name(tmp_path, data_dir, change, message):
+    files = {f"{split}/a/0.png": png(random_bytes(0, 5, 7)) for split in ("train", "test")} | change
+    with pytest.raises(MismatchError, match=message):
+        prepare("mine", unpack(files, tmp_path / "d"))
+    assert not list(data_dir.glob("mine/data*"))
 
 
 @pytest.mark.parametrize(
