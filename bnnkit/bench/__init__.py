@@ -1,6 +1,6 @@
 """Measuring the kernels: verified first, then timed in turns with their opponents and the machine's own limit."""
 
-from bnnkit.bench import adc, bit_serial, bitplane, conv, model, train, vgg7, xnor
+from bnnkit.bench import adc, bit_serial, bitplane, campaign, conv, model, train, vgg7, xnor
 from bnnkit.bench.machine import describe
 from bnnkit.bench.plan import BENCHES, SECONDS, Bench, Plan, resolve
 from bnnkit.bench.report import Check, Limit, Report, Row, Work
@@ -19,6 +19,7 @@ __all__ = [
     "adc",
     "bit_serial",
     "bitplane",
+    "campaign",
     "conv",
     "describe",
     "model",

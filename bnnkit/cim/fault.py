@@ -51,6 +51,9 @@ class Site:
 
 
 _BITS = ("flip", "stuck0", "stuck1", "random")
+_KINDS_WITH = {"bit": _BITS, "len": ("burst",), "std": ("gauss",)}
+"""Kinds that an option means something to, where not all of a site's."""
+
 _BIT, _LENGTH = {"bit": "[0-7]"}, {"len": "[1-9][0-9]{0,5}"}
 
 SITES: Registry[Site] = Registry("fault site")
@@ -60,7 +63,11 @@ SITES.register("input")(
 )
 SITES.register("weight")(Site("bits of the stored weights", (*_BITS, "burst"), "", {**_BIT, **_LENGTH}))
 SITES.register("latent")(
-    Site("real weights before they are quantized", ("gauss", "lognormal"), "", {"std": "square|plain"})
+    Site(
+        "real weights before they are quantized",
+        ("gauss", "lognormal"),
+        keys={"std": "square|plain", "ws": "layer|output"},
+    )
 )
 SITES.register("activation")(Site("bits of the activations that a layer reads", _BITS, "", dict(_BIT)))
 SITES.register("cell")(
@@ -100,7 +107,7 @@ class Fault:
             )
         if self.is_rate:
             most = MOST_FLIPS if self.kind in ("flip", "burst") else 1.0
-            if not 0 <= self.amount <= most:
+            if not (0 <= self.amount <= most or (self._names_a_bit and self.amount == 1)):
                 raise UsageError(
                     f"fault '{self}': rate {self.amount:g}; {self.kind} takes 0 to {most:g}",
                     hint=f"--fault {self.site}:{self.kind}@0.01",
@@ -110,15 +117,21 @@ class Fault:
                 f"fault '{self}': sigma {self.amount:g}; a number of at least 0 was needed",
                 hint=f"--fault {self.site}:{self.kind}@1",
             )
+        known = {key: pattern for key, pattern in site.keys.items() if self.kind in _KINDS_WITH.get(key, site.kinds)}
         for key, value in self.options:
-            if key not in site.keys or not re.fullmatch(site.keys[key], value):
-                known = ", ".join(f"{name}={pattern}" for name, pattern in site.keys.items()) or "none"
+            if not re.fullmatch(known.get(key, "(?!)"), value):
+                takes = ", ".join(f"{name}={pattern}" for name, pattern in known.items()) or "no options"
                 raise UsageError(
-                    f"fault '{self}': option {key}={value}; {self.site} takes {known}", hint="leave it out"
+                    f"fault '{self}': {key}={value}; {self.site}:{self.kind} takes {takes}", hint="leave it out"
                 )
 
     def __str__(self) -> str:
         return f"{self.site}:{self.kind}@{self.amount:g}" + "".join(f",{key}={value}" for key, value in self.options)
+
+    @property
+    def _names_a_bit(self) -> bool:
+        """Whether it is one bit of the pixels: flipping it in all of them is a question that is asked."""
+        return self.site == "input" and self.kind == "flip" and self.bit is not None
 
     @property
     def is_rate(self) -> bool:

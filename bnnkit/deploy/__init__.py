@@ -7,6 +7,7 @@ deploy.save(packed.weights, "net.bnn.safetensors")
 
 from pathlib import Path
 
+from bnnkit.deploy.faulty import ConverterFaults, InputFaults, LayerFaults
 from bnnkit.deploy.file import is_packed, load, of_checkpoint, save
 from bnnkit.deploy.network import PackedNetwork, compile, run_together
 from bnnkit.deploy.weights import PackedWeights, pack_model, skeleton, unpack_model, why_not
@@ -16,6 +17,9 @@ SAMPLE = Path(__file__).with_name("sample.safetensors")
 
 __all__ = [
     "SAMPLE",
+    "ConverterFaults",
+    "InputFaults",
+    "LayerFaults",
     "PackedNetwork",
     "PackedWeights",
     "compile",

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from types import ModuleType
 from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bnnkit.cim import Layout
 from bnnkit.data import normalize
+from bnnkit.deploy.faulty import LayerFaults
 from bnnkit.deploy.fold import Sums, gate_thresholds, sum_thresholds
+from bnnkit.deploy.geometry import ArrayLayer, Shape, conv_shape, kernel_of, layout_of, window_of
+from bnnkit.deploy.native_faults import native_faults
 from bnnkit.deploy.stored import weight_of
 from bnnkit.deploy.weights import PackedWeights
+from bnnkit.errors import UsageError
 from bnnkit.models import Model
 from bnnkit.models.cnv import ScalarNorm
 from bnnkit.nn import CimConv2d, CimLinear, GatedConv2d
 from bnnkit.nn.gated import excess_over
-from bnnkit.ops import extension, pack_kernels
+from bnnkit.ops import extension
 from bnnkit.quantizers import Quantizer
 
-Shape: TypeAlias = tuple[int, int, int]
+Remake: TypeAlias = Callable[[Tensor | None, LayerFaults], Any]
+"""(other weight codes or None, faults) -> a step in place of the one that was built."""
 Integers: TypeAlias = dict[str, Any]
 """Arguments of `_C.IntegerFinish`."""
-ArrayLayer: TypeAlias = CimConv2d | CimLinear
 
 
 class Parts:
@@ -51,6 +55,10 @@ class Builder:
 
     `integers` says how integer values end, see `IntegerFinish` in csrc/deploy/step.h; with thresholds among them their
     bits are kept.
+
+    Attributes:
+        steps: in the order in which they run.
+        remakes: by name, how the step of each layer with weight codes is made with other codes or with faults.
     """
 
     def __init__(self, skeleton: Model, weights: PackedWeights, parts: Parts, *, gate_skips: bool) -> None:
@@ -59,6 +67,7 @@ class Builder:
         self.weights = weights
         self.parts = parts
         self.steps: list[Any] = []
+        self.remakes: dict[str, Remake] = {}
         self._native: ModuleType = extension.load()
         self._buffers: dict[str, int] = {}
         self._shapes: dict[str, Shape] = {}
@@ -131,23 +140,20 @@ class Builder:
         )
         self.steps.append(step)
         window = (size, size), (stride, stride), (pad, pad)
-        self._shapes[dst] = _conv_shape((channels, height, width), channels * repeats, *window, False)
+        self._shapes[dst] = conv_shape((channels, height, width), channels * repeats, *window, False)
 
     def signed_sum(self, name: str, src: str, dst: str, *, drop: int, integers: Integers) -> None:
         """Add integer values with the signs of a layer's binary 1x1 weights."""
-        layer = self._array_layer(name)
-        signs = weight_of(self.weights.tensors[f"{name}.codes"], layer).to(torch.int8).flatten(1)
-        channels, height, width = self._shapes[src]
-        step = self._native.signed_sum_step(
-            name,
-            self._buffers[src],
-            (channels, height, width),
-            signs.numpy(),
-            drop,
-            self._finish(dst, integers=integers),
-        )
-        self.steps.append(step)
-        self._shapes[dst] = (len(signs), height, width)
+        layer, codes = self._array_layer(name), self.weights.tensors[f"{name}.codes"]
+        shape, buffer, finish = self._shapes[src], self._buffers[src], self._finish(dst, integers=integers)
+
+        def make(codes: Tensor) -> Any:
+            signs = weight_of(codes, layer).to(torch.int8).flatten(1)
+            return self._native.signed_sum_step(name, buffer, shape, signs.numpy(), drop, finish)
+
+        self.steps.append(make(codes))
+        self.remakes[name] = _without_faults(name, make, codes)
+        self._shapes[dst] = (layer.weight.shape[0], *shape[1:])
 
     def dense(
         self,
@@ -165,22 +171,22 @@ class Builder:
         """Run a layer in full precision."""
         layer = self.skeleton.get_submodule(name)
         bias = self.weights.tensors.get(f"{name}.bias")
+        stride, padding = window_of(layer)
+        shape, buffer = self._shapes[src], self._buffers[src]
+        finish = self._finish(dst, norm, clamp, pool, None, floats, reader, integers=integers)
+
+        def make(weight: Tensor) -> Any:
+            kernel = kernel_of(weight).numpy()
+            return self._native.dense_step(name, buffer, shape, kernel, _numpy(bias), stride, padding, finish)
+
         if isinstance(layer, CimConv2d | CimLinear):  # binary weights on values
-            weight = weight_of(self.weights.tensors[f"{name}.codes"], layer)
+            codes = self.weights.tensors[f"{name}.codes"]
+            weight = weight_of(codes, layer)
+            self.remakes[name] = _without_faults(name, lambda codes: make(weight_of(codes, layer)), codes)
         else:
             weight = self.weights.tensors[f"{name}.weight"]
-        stride, padding = _window(layer)
-        kernel = weight if weight.dim() == 4 else weight[:, :, None, None]
-        shape = self._shapes[src]
-        finish = self._finish(dst, norm, clamp, pool, None, floats, reader, integers=integers)
-        self._shared(
-            lambda: self._native.dense_step(
-                name, self._buffers[src], shape, kernel.numpy(), _numpy(bias), stride, padding, finish
-            ),
-            name,
-            0.0 if integers is None else integers["one"],
-        )
-        self._shapes[dst] = _conv_shape(shape, len(weight), kernel.shape[2:], stride, padding, pool)
+        self._shared(lambda: make(weight), name, 0.0 if integers is None else integers["one"])
+        self._shapes[dst] = conv_shape(shape, len(weight), kernel_of(weight).shape[2:], stride, padding, pool)
 
     def mean(
         self, name: str, src: str, dst: str, *, norm: str | None = None, clamp: bool = False, one: float = 0.0
@@ -210,7 +216,7 @@ class Builder:
         `activation` names a normalization and the RPReLU after it, before the shortcut is added.
         """
         layer, shape = self._array_layer(name), self._shapes[src]
-        layout = _layout(layer)
+        layout = layout_of(layer)
         flatten = isinstance(layer, CimLinear) and shape[1:] != (1, 1)
         bias = self.weights.tensors.get(f"{name}.bias")
         sums = _sums(layer, layout, bias)
@@ -223,26 +229,34 @@ class Builder:
         if isinstance(layer, GatedConv2d):
             opens = partial(_opens, threshold=self.weights.tensors[f"{name}.threshold"])
             gate, scale = gate_thresholds(sums, opens, layer.out_channels), sums.scale / 3
-        step = self._native.array_step(
-            name,
-            self._buffers[src],
-            shape,
-            self._array_weights(name, layer, layout, shape, flatten),
-            None if adc is None else adc.thresholds(layer.unit, reach).numpy(),
-            None if adc is None else adc.levels.numpy(),
-            scale,
-            0.0 if adc is None else adc.offset,
-            _numpy(bias),
-            None if gate is None else gate.numpy(),
-            self.gate_skips,
-            self._finish(dst, norm, clamp, pool, residual, floats, reader, activation, integers, **folded),
-            self.parts.arrays.get(name),
+        make = partial(
+            self._native.array_step,
+            name=name,
+            in_buffer=self._buffers[src],
+            in_shape=shape,
+            thresholds=None if adc is None else adc.thresholds(layer.unit, reach).numpy(),
+            levels=None if adc is None else adc.levels.numpy(),
+            scale=scale,
+            offset=0.0 if adc is None else adc.offset,
+            bias=_numpy(bias),
+            gate=None if gate is None else gate.numpy(),
+            gate_skips=self.gate_skips,
+            finish=self._finish(dst, norm, clamp, pool, residual, floats, reader, activation, integers, **folded),
         )
+        weights = self._array_weights(name, layer, layout, shape, flatten)
+        step = make(weights=weights, like=self.parts.arrays.get(name))
         self.parts.arrays[name] = step
         self.steps.append(step)
-        stride, padding = _window(layer)
+
+        def remake(codes: Tensor | None, faults: LayerFaults) -> Any:
+            own = weights if codes is None else weights.with_bits(codes.numpy())
+            planes = self._reading(name).planes
+            return make(weights=own, like=step, faults=native_faults(self._native, name, layer, layout, planes, faults))
+
+        self.remakes[name] = remake
+        stride, padding = window_of(layer)
         kernel, read = (layout.kernel_h, layout.kernel_w), (layout.channels, 1, 1) if flatten else shape
-        self._shapes[dst] = _conv_shape(read, layer.weight.shape[0], kernel, stride, padding, pool)
+        self._shapes[dst] = conv_shape(read, layer.weight.shape[0], kernel, stride, padding, pool)
 
     def _array_layer(self, name: str) -> ArrayLayer:
         layer = self.skeleton.get_submodule(name)
@@ -252,11 +266,11 @@ class Builder:
     def _array_weights(self, name: str, layer: ArrayLayer, layout: Layout, shape: Shape, flatten: bool) -> Any:
         key = (name, layout)
         if key not in self.parts.weights:
-            weight = weight_of(self.weights.tensors[f"{name}.codes"], layer)
-            kernel = weight if weight.dim() == 4 else weight[:, :, None, None]
-            stride, padding = _window(layer)
+            stride, padding = window_of(layer)
             self.parts.weights[key] = self._native.ArrayWeights(
-                rows=pack_kernels(kernel, layer.weight_quantizer, layout=layout).numpy(),
+                bits=self.weights.tensors[f"{name}.codes"].numpy(),
+                planes=layer.weight_quantizer.planes,
+                outputs=layer.weight.shape[0],
                 in_shape=(layout.channels, 1, 1) if flatten else shape,
                 kernel=(layout.kernel_h, layout.kernel_w),
                 stride=stride,
@@ -351,30 +365,16 @@ def _sums(layer: ArrayLayer, layout: Layout, bias: Tensor | None) -> Sums:
     return Sums(adc.scale, adc.offset * layout.arrays, bias, largest * layout.arrays)
 
 
-def _layout(layer: ArrayLayer) -> Layout:
-    found = layer.layout()
-    if found is not None:
-        return found
-    height, width = layer.kernel_size if isinstance(layer, CimConv2d) else (1, 1)
-    channels = layer.weight.shape[1]
-    return Layout(channels, height, width, channels * height * width, channels, False)
+def _without_faults(name: str, make: Callable[[Tensor], Any], codes: Tensor) -> Remake:
+    def remake(other: Tensor | None, faults: LayerFaults) -> Any:
+        if faults != LayerFaults():
+            raise UsageError(
+                f"layer {name}: it adds values with signs; its weights alone can be faulty",
+                hint="leave the layer out",
+            )
+        return make(codes if other is None else other)
 
-
-def _window(layer: nn.Module) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return stride and padding."""
-    if not isinstance(layer, nn.Conv2d):
-        return (1, 1), (0, 0)
-    assert layer.groups == 1 and tuple(layer.dilation) == (1, 1) and not isinstance(layer.padding, str)
-    (sh, sw), (ph, pw) = layer.stride, layer.padding
-    return (sh, sw), (ph, pw)
-
-
-def _conv_shape(
-    shape: Shape, channels: int, kernel: Sequence[int], stride: tuple[int, int], padding: tuple[int, int], pool: bool
-) -> Shape:
-    sizes = [(shape[i + 1] + 2 * padding[i] - kernel[i]) // stride[i] + 1 for i in range(2)]
-    height, width = (size // 2 if pool else size for size in sizes)
-    return channels, height, width
+    return remake
 
 
 def _numpy(tensor: Tensor | None) -> Any:

@@ -48,7 +48,7 @@ def sum_thresholds(sums: Sums, scale: Tensor, shift: Tensor, quantizer: Quantize
         value = torch.nn.functional.hardtanh(normalize(sums.values(direction * directed), scale, shift))
         return quantizer.code(value) >= codes
 
-    return _smallest(passes, shape, sums.bound), direction.int()
+    return smallest(passes, shape, sums.bound).int(), direction.int()
 
 
 def gate_thresholds(sums: Sums, gate: Callable[[Tensor], Tensor], channels: int) -> Tensor:
@@ -63,14 +63,14 @@ def gate_thresholds(sums: Sums, gate: Callable[[Tensor], Tensor], channels: int)
     >>> gate_thresholds(exact, lambda high: (high * 2 / 3 - torch.tensor([-1.0, 90.0]).view(1, 2, 1, 1) > 0).float(), 2)
     tensor([ -1, 101], dtype=torch.int32)
     """
-    return _smallest(lambda high: gate(sums.values(high)) != 0, (1, channels, 1, 1), sums.bound).flatten()
+    return smallest(lambda high: gate(sums.values(high)) != 0, (1, channels, 1, 1), sums.bound).int().flatten()
 
 
-def _smallest(passes: Callable[[Tensor], Tensor], shape: tuple[int, ...], bound: int) -> Tensor:
-    """Return, int32 of `shape`, the smallest integers that pass, by bisection from -bound to bound; else bound + 1."""
+def smallest(passes: Callable[[Tensor], Tensor], shape: tuple[int, ...], bound: int) -> Tensor:
+    """Return, int64 of `shape`, the smallest integers that pass, by bisection from -bound to bound; else bound + 1."""
     below, reached = torch.full(shape, -bound - 1), torch.full(shape, bound + 1)
     while bool((reached - below > 1).any()):
         middle = (below + reached) // 2
         found = passes(middle)
         reached, below = torch.where(found, middle, reached), torch.where(found, below, middle)
-    return reached.int()
+    return reached

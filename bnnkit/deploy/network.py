@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bnnkit.deploy.builder import Builder, Parts
+from bnnkit.deploy.faulty import LayerFaults
 from bnnkit.deploy.operations import Operations
 from bnnkit.deploy.plans import PLANS
 from bnnkit.deploy.weights import PackedWeights, pack_model, why_not
@@ -69,16 +72,76 @@ class PackedNetwork(nn.Module):
         PLANS.get(skeleton.settings.name)(skeleton, build)
         self._network = extension.load().Network(build.steps)
         self._steps = build.steps
+        self._remakes = build.remakes
+        self._codes: dict[str, Tensor] = {}
+        self._faults: dict[str, LayerFaults] = {}
         self.eval()
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the logits of uint8 images."""
-        logits: Tensor = run_together([self], images)[0]
+    def forward(self, images: Tensor, indices: Tensor | None = None) -> Tensor:
+        """Return the logits of uint8 images; `indices` as in `run_together`."""
+        logits: Tensor = run_together([self], images, indices)[0]
         return logits
 
     def with_options(self, **changes: Any) -> PackedNetwork:
-        """Return the network with other arrays or converters; weights are arranged anew only for another layout."""
+        """Return the network with other arrays or converters; weights are arranged anew only for another layout.
+
+        Raises:
+            UsageError: this network has faults, which were made for its arrays.
+        """
+        if self._codes or self._faults:
+            raise UsageError("deploy: a network with faults has no other options", hint="choose the options first")
         return PackedNetwork(self.weights, {**self.changes, **changes}, self._parts, gate_skips=self._gate_skips)
+
+    def with_faults(
+        self, codes: Mapping[str, Tensor] | None = None, layers: Mapping[str, LayerFaults] | None = None
+    ) -> PackedNetwork:
+        """Return this network with other weight bits, and with faults where it computes.
+
+        Only the named layers are made anew. The others are the same, so `run_together` computes what comes before the
+        first of them once. This network stays as it is; faults it has itself are kept in layers that are not named.
+
+        Args:
+            codes: weight bits by layer, uint8 as in `weights.tensors["<layer>.codes"]`.
+            layers: faults by layer, see `bnnkit.deploy.faulty`.
+
+        Raises:
+            UsageError: no layer of that name has weight bits; bits of another size; a layer without such a bit or
+                without converters.
+
+        >>> from bnnkit import create_model
+        >>> packed = compile(create_model("mlp", in_shape=(1, 8, 8)).eval(), (0.5,), (0.25,))
+        >>> faulty = packed.with_faults(codes={"hidden.0": 255 - packed.weights.tensors["hidden.0.codes"]})
+        >>> run_together([packed, faulty], torch.zeros(3, 1, 8, 8, dtype=torch.uint8)).shape
+        torch.Size([2, 3, 10])
+        """
+        codes, layers = dict(codes or {}), dict(layers or {})
+        for name in (*codes, *layers):
+            if name not in self._remakes:
+                raise UsageError(
+                    f"faults: '{name}' is no layer with weight bits; {', '.join(list(self._remakes)[:3])} are",
+                    hint="choose among the layers with .codes",
+                )
+        for name, bits in codes.items():
+            now = self.weights.tensors[f"{name}.codes"]
+            if bits.shape != now.shape or bits.dtype != now.dtype:
+                raise UsageError(
+                    f"layer {name}: codes {list(bits.shape)} {bits.dtype}; {list(now.shape)} {now.dtype} was needed",
+                    hint="change a copy of its codes",
+                )
+        faulty = copy.copy(self)
+        faulty._codes, faulty._faults = {**self._codes, **codes}, {**self._faults, **layers}
+        named = {**codes, **layers}
+        faulty._steps = [
+            self._remakes[step.name](faulty._codes.get(step.name), faulty._faults.get(step.name, LayerFaults()))
+            if step.name in named
+            else step
+            for step in self._steps
+        ]
+        faulty.weights = replace(
+            self.weights, tensors={**self.weights.tensors, **{f"{name}.codes": bits for name, bits in codes.items()}}
+        )
+        faulty._network = extension.load().Network(faulty._steps)
+        return faulty
 
     @property
     def binary_products(self) -> dict[str, int]:
@@ -118,14 +181,21 @@ def compile(model: Model, mean: Sequence[float], std: Sequence[float]) -> Packed
     return PackedNetwork(pack_model(model, mean, std))
 
 
-def run_together(networks: Sequence[PackedNetwork], images: Tensor) -> Tensor:
+def run_together(networks: Sequence[PackedNetwork], images: Tensor, indices: Tensor | None = None) -> Tensor:
     """Run several networks over the same images: float32 [networks, N, classes].
 
-    Layers at the beginning that the networks share (they come from each other by `with_options`) are computed once.
+    Layers at the beginning that the networks share (they come from each other by `with_options` or `with_faults`) are
+    computed once.
+
+    Args:
+        images: uint8 [N, *in_shape].
+        indices: int64 [N], the images' numbers within the data set, where faults depend on them; None: 0 to N-1.
 
     Raises:
-        RuntimeError: images of another shape or type, or networks with different classes.
+        RuntimeError: images or indices of another shape or type, or networks with different classes.
     """
     numbers, classes = [n._network.number for n in networks], networks[0]._network.classes
-    logits: Tensor = torch.ops.bnnkit.run_networks(numbers, images.contiguous(), classes)
+    logits: Tensor = torch.ops.bnnkit.run_networks(
+        numbers, images.contiguous(), classes, None if indices is None else indices.contiguous()
+    )
     return logits

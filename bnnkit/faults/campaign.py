@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice, takewhile
 
 import torch
 from torch import Tensor
 
 from bnnkit.data import Split
-from bnnkit.faults.images import ImageFault, read
-from bnnkit.faults.network import Network
-from bnnkit.faults.repairs import Repair
+from bnnkit.faults.network import Faulty, Hits, Network
+from bnnkit.faults.pixels import expected_faulty, read_all
+from bnnkit.faults.recorded import RecordedSites
+from bnnkit.faults.repeats import maps_needed
+from bnnkit.faults.settings import Setting
 from bnnkit.train.evaluation import Score
 
-
-@dataclass(frozen=True)
-class Setting:
-    """One row of a table: a fault, and what the memory makes of it."""
-
-    fault: ImageFault
-    repair: Repair
-
-    @property
-    def varies(self) -> bool:
-        """Whether two fault maps can differ in what is read."""
-        return self.fault.varies(self.repair)
+TOGETHER = 8
+"""Packed networks that run over a batch before the next: what is before their first faulty layer is computed once."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +30,7 @@ class Trial:
         setting: None without faults.
         number: of the map.
         changed: predictions that differ from those without faults.
-        faulty, wrong: bits, as in `bnnkit.faults.images.Read`.
+        hits: bits, see `bnnkit.faults.network.Hits`.
         seconds: it took, `fault_seconds` of them for the faults.
     """
 
@@ -45,69 +38,161 @@ class Trial:
     number: int
     score: Score
     changed: int
-    faulty: int
-    wrong: int
+    hits: Hits
     seconds: float
     fault_seconds: float
 
 
-def plan(settings: Sequence[Setting], maps: int) -> list[tuple[Setting, int]]:
-    """Return (setting, number of the map) of every evaluation, map by map.
+@dataclass(frozen=True)
+class Repeats:
+    """How many maps there are: `fixed`, or as many as it takes for an interval of +- `ci` points.
+
+    >>> Repeats(3).needed([]), Repeats(ci=0.25).needed([])
+    (3, 8)
+    """
+
+    fixed: int | None = None
+    ci: float = 0.25
+
+    def needed(self, accuracies: Sequence[float]) -> int:
+        """Return how many maps to evaluate, as far as the accuracies of those so far, in percent, tell."""
+        return maps_needed(accuracies, self.ci) if self.fixed is None else self.fixed
+
+
+@dataclass
+class _Progress:
+    each: Callable[[int], None]
+    stop: Callable[[], object]
+    done: int = 0
+
+    def add(self, images: int) -> None:
+        self.done += images
+        self.each(self.done)
+
+
+@dataclass
+class Campaign:
+    """Evaluate a network without faults, then every setting with the faults of map 0, of map 1, and so on.
 
     An interrupted campaign then has something for every setting. One that is the same for all maps is evaluated once.
-    """
-    return [(setting, number) for number in range(maps) for setting in settings if setting.varies or number == 0]
-
-
-def measure(
-    network: Network,
-    split: Split,
-    indices: Tensor,
-    settings: Sequence[Setting],
-    maps: int,
-    *,
-    seed: int = 0,
-    batch: int = 256,
-    each: Callable[[int], None] = lambda done: None,
-    stop: Callable[[], object] = lambda: False,
-) -> Iterator[Trial]:
-    """Evaluate a network without faults, then as `plan` says; yield every evaluation when it is finished.
-
-    Faults are put into one batch at a time; they depend on the images' indices, not on the batches.
+    Faults of images are put into one batch at a time; they depend on the images' indices, not on the batches.
 
     Args:
         split: uint8 images, as stored, and labels.
         indices: int64 [N], the images to use.
-        each: called after each batch with the number of images done, all evaluations together.
-        stop: asked before each batch; when it says yes, the evaluation in progress is dropped and the iterator ends.
+        recorded: sites of the network's memory, instead of those of the settings.
+
+    Attributes:
+        trials: those that are finished; may be filled with those of an interrupted campaign, the golden one first.
+        golden: int64 [N], predictions without faults, once they are known.
     """
-    golden, done = None, 0
-    labels = split.labels[indices]
-    evaluations: list[tuple[Setting | None, int]] = [(None, 0), *plan(settings, maps)]
-    for setting, number in evaluations:
-        begun, fault_seconds, faulty, wrong = time.perf_counter(), 0.0, 0, 0
-        parts = []
-        for chosen in indices.split(batch):
-            if stop():
+
+    network: Network
+    split: Split
+    indices: Tensor
+    settings: Sequence[Setting]
+    repeats: Repeats
+    seed: int = 0
+    batch: int = 256
+    recorded: RecordedSites | None = None
+    trials: list[Trial] = field(default_factory=list)
+    golden: Tensor | None = None
+
+    def of(self, setting: Setting | None) -> list[Trial]:
+        """Return the finished trials of a setting."""
+        return [trial for trial in self.trials if trial.setting == setting]
+
+    def planned(self, setting: Setting) -> int:
+        """Return how many maps a setting needs, as far as is known by now."""
+        if not setting.varies and self.recorded is None:
+            return 1
+        return self.repeats.needed([100 * trial.score.accuracy for trial in self.of(setting)])
+
+    @property
+    def evaluations(self) -> int:
+        """How many evaluations there are, as far as is known by now."""
+        return 1 + sum(map(self.planned, self.settings))
+
+    def run(
+        self, each: Callable[[int], None] = lambda done: None, stop: Callable[[], object] = lambda: False
+    ) -> Iterator[Trial]:
+        """Evaluate what is not finished; add every evaluation to `trials` and yield it.
+
+        Args:
+            each: called after each batch with the number of images done by this call, all evaluations together.
+            stop: asked before each batch; when it says yes, evaluations in progress are dropped and the iterator ends.
+        """
+        progress = _Progress(each, stop)
+        while not stop() and (todo := self._next()):
+            found = self._evaluate(todo, progress)
+            if found is None:
                 return
-            images = split.images[chosen]
-            if setting is not None:
+            for trial in found:
+                self.trials.append(trial)
+                yield trial
+
+    def _next(self) -> list[tuple[Setting | None, int]]:
+        """Return what to evaluate together now; nothing at the end."""
+        if self.golden is None:
+            return [(None, 0)]
+        ranges = {setting: (len(self.of(setting)), self.planned(setting)) for setting in self.settings}
+        numbers = range(min(done for done, _ in ranges.values()), max(planned for _, planned in ranges.values()))
+        waiting = ((s, n) for n in numbers for s, (done, planned) in ranges.items() if done <= n < planned)
+        found = list(islice(waiting, TOGETHER))
+        together = list(takewhile(lambda pair: self._shares(pair[0]), found))
+        return list(together or found[:1])
+
+    def _shares(self, setting: Setting) -> bool:
+        """Whether a setting reads the images as they are and runs packed."""
+        return not setting.image_faults and self.network.golden.packed is not None
+
+    def _evaluate(self, todo: Sequence[tuple[Setting | None, int]], progress: _Progress) -> list[Trial] | None:
+        begun = time.perf_counter()
+        networks, hits = [], []
+        for setting, number in todo:
+            networks.append(self._faulty(setting, number))
+            hits.append(networks[-1].hits)
+        fault_seconds = time.perf_counter() - begun
+        parts: list[list[Tensor]] = [[] for _ in todo]
+        for chosen in self.indices.split(self.batch):
+            if progress.stop():
+                return None
+            images = self.split.images[chosen]
+            setting, number = todo[0]
+            if setting is not None and setting.image_faults:
                 start = time.perf_counter()
-                found = read(images, setting.fault, (seed, number, chosen), setting.repair)
-                images, faulty, wrong = found.images, faulty + found.faulty, wrong + found.wrong
+                images = self._read(images, setting, number, chosen, hits[0])
                 fault_seconds += time.perf_counter() - start
-            parts.append(network.predict(images))
-            done += len(chosen)
-            each(done)
-        predictions = torch.cat(parts)
-        golden = predictions if golden is None else golden
-        yield Trial(
-            setting,
-            number,
-            Score(int((predictions == labels).sum()), len(labels)),
-            int((predictions != golden).sum()),
-            faulty,
-            wrong,
-            time.perf_counter() - begun,
-            fault_seconds,
-        )
+            for part, found in zip(parts, self.network.predict(networks, images, chosen), strict=True):
+                part.append(found)
+            progress.add(len(chosen) * len(todo))
+        labels, predictions = self.split.labels[self.indices], [torch.cat(part) for part in parts]
+        golden = self.golden = predictions[0] if self.golden is None else self.golden
+        seconds = time.perf_counter() - begun
+        return [
+            Trial(
+                setting,
+                number,
+                Score(int((found == labels).sum()), len(labels)),
+                int((found != golden).sum()),
+                counted,
+                seconds / len(todo),
+                fault_seconds / len(todo),
+            )
+            for (setting, number), found, counted in zip(todo, predictions, hits, strict=True)
+        ]
+
+    def _faulty(self, setting: Setting | None, number: int) -> Faulty:
+        if setting is None:
+            return Faulty(self.network.golden.packed, self.network.golden.model)
+        recorded = None if self.recorded is None else self.recorded.of(number)
+        found = self.network.faulty(setting, (self.seed, number), recorded)
+        return Faulty(found.packed, found.model, Hits(**vars(found.hits)), found.sites)
+
+    def _read(self, images: Tensor, setting: Setting, number: int, chosen: Tensor, hits: Hits) -> Tensor:
+        found = read_all(images, setting.image_faults, (self.seed, number, chosen), setting.repair)
+        hits.faulty += found.faulty
+        hits.wrong += found.wrong
+        expected = [expected_faulty(fault, images.numel()) for fault in setting.image_faults]
+        hits.expected += sum(found.faulty if some is None else some for some in expected)
+        return found.images

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bnnkit.draws import Bits, chosen, random_bits
 from bnnkit.errors import UsageError
-from bnnkit.faults.draws import Bits, chosen, random_bits
 from bnnkit.faults.kinds import KINDS
 from bnnkit.faults.repairs import TOP, Repair
 
@@ -44,12 +44,6 @@ class ImageFault:
         KINDS.get(self.kind)
         if not 0 <= self.rate <= 1:
             raise UsageError(f"rate {self.rate:g}: a share from 0 to 1 was needed", hint="--rate 0.1")
-
-    def varies(self, repair: Repair) -> bool:
-        """Return whether two fault maps can differ in what is read."""
-        if self.rate in (0, 1):
-            return self.rate == 1 and repair.source is None and KINDS.get(self.kind).random
-        return True
 
 
 @dataclass(frozen=True)

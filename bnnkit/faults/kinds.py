@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bnnkit.faults.draws import Bits
+from bnnkit.draws import Bits
 from bnnkit.registry import Registry
 
 

@@ -1,63 +1,276 @@
-"""A trained network that is asked for its predictions over and over, packed where that is possible."""
+"""A trained network that is asked for its predictions over and over, with the faults of one map after the other."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from bnnkit.data import Split
-from bnnkit.deploy import PackedNetwork, skeleton, why_not
+from bnnkit.cim import SITES, Fault
+from bnnkit.data import Dataset, Split
+from bnnkit.deploy import PackedNetwork, PackedWeights, run_together, skeleton, unpack_model, why_not
+from bnnkit.deploy.stored import kind_of
 from bnnkit.errors import UsageError
-from bnnkit.nn import Backend
+from bnnkit.faults import signals
+from bnnkit.faults.cells import CellChips, is_bit_serial
+from bnnkit.faults.settings import Setting
+from bnnkit.faults.sites import Map, Memory, Sites, packed
+from bnnkit.models import Model
+from bnnkit.nn import Backend, CimConv2d, CimLinear, GatedConv2d
 from bnnkit.nn import backend as use
-from bnnkit.train.evaluation import evaluate, evaluate_packed
+from bnnkit.train.evaluation import evaluate
 from bnnkit.train.subject import Subject
+
+IN_MEMORY = ("latent", "line", "weight")
+"""Sites whose faults are other weight bits, in the order they come about."""
+
+
+@dataclass
+class Hits:
+    """Faults of one map, counted.
+
+    Attributes:
+        faulty: bits that are faulty.
+        wrong: bits that are read otherwise than they were stored.
+        expected: faulty bits on average, of those that are counted.
+    """
+
+    faulty: int = 0
+    wrong: int = 0
+    expected: float = 0.0
+
+
+@dataclass(eq=False)
+class Faulty:
+    """A network as one fault map leaves it; without faults, the golden one.
+
+    Attributes:
+        packed: where it runs packed.
+        model: where it runs layer by layer.
+        hits: in its memory.
+        sites: of its memory, by layer, in the order of `Setting.faults`.
+    """
+
+    packed: PackedNetwork | None
+    model: nn.Module | None
+    hits: Hits = field(default_factory=Hits)
+    sites: dict[str, list[Sites]] = field(default_factory=dict)
 
 
 class Network:
-    """Build or pack the network once; `predict` does neither.
+    """Build or pack the network once; what a fault map changes is all that is made anew for it.
 
     Args:
         changes: options of arrays and converters that differ from the checkpoint's.
         backend: "auto" (packed where possible), "packed", "torch" or "reference".
+        dataset: images that the converters of bit-serial networks are calibrated with.
 
     Attributes:
+        changes: as given.
         computed: in words, what computes it.
         not_packed: why "auto" did not pack it; None where it did.
+        memories: the layers with low-bit weights, by name.
 
     Raises:
         UsageError: impossible options, or "packed" where that cannot be.
     """
 
-    def __init__(self, subject: Subject, changes: Mapping[str, Any], backend: str = "auto") -> None:
+    def __init__(
+        self, subject: Subject, changes: Mapping[str, Any], backend: str = "auto", dataset: Dataset | None = None
+    ) -> None:
+        self._subject, self.changes = subject, dict(changes)
         self._preparation = subject.preparation
         self._backend = cast("Backend", backend)
-        self._packed: PackedNetwork | None = None
         self.not_packed: str | None = None
-        if backend in ("auto", "packed"):
-            self.not_packed = why_not(skeleton({**subject.checkpoint.config, **changes}))
-            if self.not_packed is None:
-                self._packed, self.computed = PackedNetwork(subject.packed_weights(), dict(changes)), "packed"
-                return
+        self._weights: PackedWeights | None = None
+        self._cells: CellChips | None = None
+        self.memories: dict[str, Memory] = {}
+        if is_bit_serial(subject):
             if backend == "packed":
-                raise UsageError(f"--backend packed: {self.not_packed}", hint="use --backend auto")
+                raise UsageError("--backend packed: bit-serial networks run layer by layer", hint="use --backend auto")
+            self._cells = CellChips(subject, changes, dataset)
+            self.not_packed, self.computed = "bit-serial networks run layer by layer", self._cells.computed
+            self.golden = Faulty(None, self._cells.model)
+            return
+        empty = skeleton({**subject.checkpoint.config, **changes})
+        self.not_packed = None if backend in ("torch", "reference") else why_not(empty)
+        if backend == "packed" and self.not_packed is not None:
+            raise UsageError(f"--backend packed: {self.not_packed}", hint="use --backend auto")
+        if _has_low_bit_weights(empty):
+            self._weights = subject.packed_weights()
+            self.memories = _memories(self._weights, empty)
+        if backend in ("auto", "packed") and self.not_packed is None:
+            assert self._weights is not None
+            self.golden, self.computed = Faulty(PackedNetwork(self._weights, self.changes), None), "packed"
+            return
         with use(self._backend):
-            self._model = subject.model(changes)
+            self.golden = Faulty(None, subject.model(changes))
         self.computed = "layer by layer" if backend == "auto" else backend
 
-    def predict(self, images: Tensor) -> Tensor:
-        """Return predictions, int64 [N], of images as stored, uint8 [N, C, H, W]; -1 where a logit is not finite.
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the layers that can have faults."""
+        return tuple(self.memories) if self._cells is None else self._cells.layers
+
+    def bits(self, fault: Fault) -> int:
+        """Return how many bits the codes at a site have, in the layer with the most."""
+        if "bit" not in SITES.get(fault.site).keys:
+            raise UsageError(f"--per-bit: {fault.site} has no numbered bits", hint="leave --per-bit out")
+        return 8 if fault.site == "input" else max((m.bits_of(fault.site) for m in self.memories.values()), default=0)
+
+    def check(self, settings: Sequence[Setting]) -> None:
+        """Refuse faults at sites that the network does not have, or that this backend cannot have.
+
+        Raises:
+            UsageError: with what would help.
+        """
+        for setting in settings:
+            for fault in setting.layer_faults:
+                self._check(fault, setting.layers)
+        for fault in {fault for setting in settings for fault in setting.faults if fault.site == "latent"}:
+            self._read_latent(fault)
+
+    def _check(self, fault: Fault, layers: Sequence[str]) -> None:
+        if self._cells is not None:
+            return self._cells.check(fault, layers)
+        name = self._subject.checkpoint.config["name"]
+        if fault.site == "cell":
+            raise UsageError(
+                f"fault '{fault}': {name} is no bit-serial network; each of its weight bits is one cell",
+                hint="--fault weight:stuck0@0.01",
+            )
+        if not self.memories:
+            raise UsageError(f"fault '{fault}': {name} has no low-bit weights", hint="give a network with --w-bit 1")
+        if fault.site in signals.SITES and self.golden.packed is None:
+            reason = self.not_packed or f"--backend {self._backend}"
+            raise UsageError(f"fault '{fault}': computed in packed networks only; {reason}", hint="--backend packed")
+        for memory in (self.memories[layer] for layer in layers):
+            memory.check_bit(fault)
+        if fault.site in ("partial-sum", "adc"):
+            for layer_name in layers:
+                layer = self.memories[layer_name].layer
+                if layer.adc is None or isinstance(layer, GatedConv2d):
+                    what = "has no converter" if layer.adc is None else "is precision-gated"
+                    raise UsageError(
+                        f"fault '{fault}': layer {layer_name} {what}", hint="--adc-bit 1, or --layers for others"
+                    )
+        return None
+
+    def _read_latent(self, fault: Fault) -> None:
+        """Let the memories know the weights their bits come from."""
+        if self._subject.is_packed:
+            raise UsageError(
+                f"fault '{fault}': {self._subject.path} is packed and holds no latent weights",
+                hint="give the checkpoint or run it was packed from with --model",
+            )
+        model = self._subject.model({})
+        for name, memory in self.memories.items():
+            layer = model.get_submodule(name)
+            assert isinstance(layer, CimConv2d | CimLinear)
+            memory.latent, memory.codes_from = layer.weight.detach().clone(), _packer(layer)
+
+    def faulty(self, setting: Setting, key: Map, recorded: Mapping[str, Sequence[Sites]] | None = None) -> Faulty:
+        """Return the network with the faults of one map in its layers; those of images are not its business.
+
+        Args:
+            key: (seed, number of the map).
+            recorded: the sites of its memory, instead of those that follow from the key.
+        """
+        faults = setting.layer_faults
+        if not faults and recorded is None:
+            return self.golden
+        if self._cells is not None:
+            return Faulty(None, self._cells.programmed(faults, key))
+        codes, found = self._codes(setting, key, recorded)
+        layers = {name: signals.layer_faults(self.memories[name], faults, key) for name in setting.layers}
+        running = {name: layer for name, layer in layers.items() if layer is not None}
+        if self.golden.packed is not None:
+            found.packed = self.golden.packed.with_faults(codes, running)
+        else:
+            assert self._weights is not None
+            tensors = {**self._weights.tensors, **{f"{name}.codes": bits for name, bits in codes.items()}}
+            found.model = unpack_model(replace(self._weights, tensors=tensors), **self.changes)
+        return found
+
+    def _codes(
+        self, setting: Setting, key: Map, recorded: Mapping[str, Sequence[Sites]] | None
+    ) -> tuple[dict[str, Tensor], Faulty]:
+        faults = sorted((f for f in setting.layer_faults if f.site in IN_MEMORY), key=lambda f: IN_MEMORY.index(f.site))
+        codes, found = {}, Faulty(None, None)
+        for name in setting.layers if recorded is None else recorded:
+            memory = self.memories[name]
+            sites = [memory.sites(fault, key) for fault in faults] if recorded is None else list(recorded[name])
+            if not sites:
+                continue
+            bits = memory.bits()
+            for some in sites:
+                found.hits.wrong += some.apply(bits)
+                found.hits.faulty += len(some.places)
+                found.hits.expected += len(some.places) if some.expected is None else some.expected
+            codes[name], found.sites[name] = packed(bits), sites
+        return codes, found
+
+    def predict(self, networks: Sequence[Faulty], images: Tensor, indices: Tensor) -> list[Tensor]:
+        """Return the predictions of several of them, int64 [N] each; -1 where a logit is not finite.
+
+        Packed ones run together: layers before the first that differs are computed once.
+
+        Args:
+            images: as stored, uint8 [N, C, H, W].
+            indices: int64 [N], their numbers in the dataset, which faults of activations and converters depend on.
 
         Raises:
             GateError: a kernel met NaN; the layer it comes from is named.
         """
-        count = len(images)
-        # Labels would only be counted.
-        split, every = Split(images, torch.zeros(count, dtype=torch.int64)), torch.arange(count)
-        if self._packed is not None:
-            return evaluate_packed([self._packed], split, every, self._preparation, batch=count)[0].predictions
-        with use(self._backend):
-            return evaluate(self._model, split, every, self._preparation, batch=count).predictions
+        found: dict[int, Tensor] = {}
+        together = [network for network in networks if network.packed is not None]
+        if together:
+            logits = run_together([cast("PackedNetwork", n.packed) for n in together], self._fit(images), indices)
+            found |= {id(n): _predictions(some) for n, some in zip(together, logits, strict=True)}
+        split, every = Split(images, torch.zeros(len(images), dtype=torch.int64)), torch.arange(len(images))
+        for network in networks:
+            if network.model is not None:
+                with use(self._backend):
+                    found[id(network)] = evaluate(
+                        network.model, split, every, self._preparation, batch=len(images)
+                    ).predictions
+        return [found[id(network)] for network in networks]
+
+    def _fit(self, images: Tensor) -> Tensor:
+        return self._preparation.fit(images).cpu()
+
+
+def _predictions(logits: Tensor) -> Tensor:
+    return torch.where(logits.isfinite().all(1), logits.argmax(1), -1)
+
+
+def _has_low_bit_weights(model: Model) -> bool:
+    layers = [layer for layer in model.modules() if isinstance(layer, CimConv2d | CimLinear)]
+    return any(layer.weight_quantizer.planes and layer.activation.planes for layer in layers)
+
+
+def _memories(weights: PackedWeights, empty: Model) -> dict[str, Memory]:
+    """Return the layers on arrays; binary weights that are added up in full precision are none."""
+    found = {}
+    for name, layer in empty.named_modules():
+        if isinstance(layer, CimConv2d | CimLinear) and layer.weight_quantizer.planes and layer.activation.planes:
+            found[name] = Memory(name, layer, weights.tensors[f"{name}.codes"])
+    return found
+
+
+def _packer(layer: CimConv2d | CimLinear) -> Callable[[Tensor], Tensor]:
+    kind = kind_of(layer)
+    assert kind is not None
+
+    @torch.no_grad()
+    def codes_from(latent: Tensor) -> Tensor:
+        stored = layer.weight.detach().clone()
+        layer.weight.copy_(latent)
+        codes = kind.pack(layer)["codes"]
+        layer.weight.copy_(stored)
+        return codes
+
+    return codes_from

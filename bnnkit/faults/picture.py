@@ -13,9 +13,8 @@ from torch import Tensor
 
 from bnnkit.atomic import write_bytes
 from bnnkit.data import Split
-from bnnkit.faults.campaign import Setting
-from bnnkit.faults.images import read
-from bnnkit.faults.result import describe
+from bnnkit.faults.pixels import read_all
+from bnnkit.faults.settings import Setting
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,7 +56,7 @@ def panels(
     seed: int,
     accuracies: Mapping[Setting | None, float],
 ) -> Figure:
-    """Return a figure with a row per image and a column per setting, under a heading per fault; clean images first.
+    """Return a figure with a row per image and a column per setting, under a heading per table; clean images first.
 
     Args:
         indices: the images in use; some of them are shown, with the faults of map 0.
@@ -68,21 +67,21 @@ def panels(
 
     shown = samples(split, indices)
     stored = split.images[shown]
-    groups = {fault: [s for s in settings if s.fault == fault] for fault in dict.fromkeys(s.fault for s in settings)}
+    groups = {name: [s for s in settings if s.table == name] for name in dict.fromkeys(s.table for s in settings)}
     widths = [1, *(len(group) for group in groups.values())]
     figure = Figure(figsize=(SIDE * sum(widths) + 0.4, SIDE * len(shown) + 1.2), dpi=150, layout="constrained")
     figure.suptitle(title, x=0.01, ha="left", color=INK, fontsize=10)
     parts = figure.subfigures(1, len(widths), width_ratios=widths, squeeze=False)[0]
     _column(parts[0].subplots(len(shown), 1, squeeze=False)[:, 0], stored, "clean", accuracies.get(None))
-    headings = {fault: textwrap.fill(describe(fault), LETTERS * len(group)) for fault, group in groups.items()}
+    headings = {name: textwrap.fill(name, LETTERS * len(group)) for name, group in groups.items()}
     lines = max(heading.count("\n") for heading in headings.values())
     parts[0].suptitle("as stored" + "\n " * lines, color=INK, fontsize=9)
-    for part, (fault, group) in zip(parts[1:], groups.items(), strict=True):
-        part.suptitle(headings[fault], color=INK, fontsize=9)
+    for part, (name, group) in zip(parts[1:], groups.items(), strict=True):
+        part.suptitle(headings[name], color=INK, fontsize=9)
         axes = part.subplots(len(shown), len(group), squeeze=False)
         for column, setting in zip(axes.T, group, strict=True):
-            found = read(stored, fault, (seed, 0, shown), setting.repair).images
-            label = "faulty" if setting.repair.source is None else setting.repair.name
+            found = read_all(stored, setting.image_faults, (seed, 0, shown), setting.repair).images
+            label = setting.row.removeprefix("repair ")
             _column(column, found, label, accuracies.get(setting))
     return figure
 

@@ -22,6 +22,7 @@ from bnnkit.nn import (
     GatedConv2d,
     ScaledCimConv2d,
     clamp_latent,
+    standardize_weights,
 )
 from bnnkit.quantizers import Bits, parse_bits
 from bnnkit.quantizers.base import LOW_BITS, Gradient
@@ -44,6 +45,7 @@ class Family:
         value_gradient: estimator of the gradients of its activations.
         weight_quants: names of the weight quantizers, the usual one first; none where `w_bit` decides alone.
         weight_bits: what weights may have, where that is not `bits`.
+        standardizes: whether its weights can be standardized before they are quantized.
     """
 
     bits: tuple[float, ...]
@@ -54,6 +56,7 @@ class Family:
     value_gradient: Gradient = "ste"
     weight_quants: tuple[str, ...] = ()
     weight_bits: tuple[float, ...] | None = None
+    standardizes: bool = False
 
     @property
     def usual(self) -> dict[str, Any]:
@@ -68,7 +71,7 @@ class Family:
         }
 
 
-BINARY = Family(LOW_BITS, (1, 1), "channel", True, usual_adc_bit=1)
+BINARY = Family(LOW_BITS, (1, 1), "channel", True, usual_adc_bit=1, standardizes=True)
 """Trained through the converters of its arrays, as in BNN-IGA."""
 
 BIT_SERIAL = Family((2, 3, 4, 5, 6, 7, 8), (4, 4), "tap", False, weight_quants=("sawb", "dorefa"))
@@ -81,7 +84,7 @@ FRACTIONAL = Family((2,), (2, 1), "channel", True, value_gradient="clip", weight
 """FracBNN: 2-bit activations whose low bit counts only where a gate opens, binary first layer."""
 
 
-SIGNS = Family((1,), (1, 1), "channel", True, value_gradient="clip")
+SIGNS = Family((1,), (1, 1), "channel", True, value_gradient="clip", standardizes=True)
 """Binary networks after FINN: signs with sign(0) = 1, no converters unless asked for."""
 
 
@@ -102,6 +105,7 @@ class Settings:
     classes: int
     in_shape: Shape
     weight_quant: str | None = None
+    weight_standardization: bool = False
 
     @property
     def array(self) -> Array:
@@ -230,7 +234,9 @@ class Model(nn.Module):
     @property
     def config(self) -> dict[str, Any]:
         """The options as JSON-able values, such that `create_model(**model.config)` builds the same network."""
-        return {**asdict(self.settings), "in_shape": list(self.settings.in_shape)}
+        config = {**asdict(self.settings), "in_shape": list(self.settings.in_shape)}
+        # Files that do not name the option are read by every version.
+        return {name: value for name, value in config.items() if name != "weight_standardization" or value}
 
     def clamp_latent(self) -> None:
         """Clamp latent weights and biases of the layers with low-bit weights to [-1, 1], in place."""
@@ -294,7 +300,20 @@ def parse_options(name: str, given: Maps[str, Any]) -> dict[str, Any]:
         raise UsageError(
             f"model {name}: weight quantizer '{given['weight_quant']}'; it has {known}", hint="leave it out"
         )
+    if given.get("weight_standardization"):
+        _check_standardization(name, parsed.get("w_bit", family.usual_bits[1]))
     return parsed | {option: given[option] for option in UNPARSED if option in given}
+
+
+def _check_standardization(name: str, w_bit: Bits) -> None:
+    if not MODELS.get(name).family.standardizes:
+        raise UsageError(
+            f"model {name}: its weights are not standardized on request; mlp, vgg9, res18, res20 or cnv was needed",
+            hint="leave --weight-standardization out",
+        )
+    if w_bit not in (1, "fp"):
+        # Standardized weights are about 1 / sqrt(fan_in), which is one level to all other quantizers.
+        raise UsageError(f"model {name}: {w_bit}-bit standardized weights; 1 or fp was needed", hint="--w-bit 1")
 
 
 def create_model(
@@ -312,6 +331,7 @@ def create_model(
     classes: int = 10,
     in_shape: Sequence[int] | None = None,
     weight_quant: str | None = None,
+    weight_standardization: bool = False,
 ) -> Model:
     """Build a network by name with fresh parameters.
 
@@ -329,6 +349,7 @@ def create_model(
         classes: outputs.
         in_shape: (channels, height, width) of the images; None: those of the usual dataset.
         weight_quant: "sawb" or "dorefa", bit-serial networks only.
+        weight_standardization: of layers on arrays, see `bnnkit.nn.Standardized`; binary networks and "cnv" only.
 
     Raises:
         UsageError: for an unknown name or an impossible option.
@@ -356,10 +377,11 @@ def create_model(
         "mapping": mapping,
         "weight_quant": weight_quant,
         "value_gradient": value_gradient,
+        "weight_standardization": weight_standardization,
     }
     given = {option: value for option, value in asked.items() if value is not None}
     chosen = {**entry.family.usual, **parse_options(name, given)}
-    return entry.build(
+    model = entry.build(
         Settings(
             **chosen,
             name=name,
@@ -369,5 +391,9 @@ def create_model(
             width=multiplier,
             classes=classes,
             in_shape=(shape[0], shape[1], shape[2]),
+            weight_standardization=weight_standardization,
         )
     )
+    if weight_standardization:
+        standardize_weights(model)
+    return model

@@ -6,13 +6,16 @@ from bnnkit.nn.bit_serial import BitSerial, BitSerialConv2d, BitSerialLinear
 from bnnkit.nn.conv import CimConv2d
 from bnnkit.nn.gated import GatedConv2d
 from bnnkit.nn.gates import Gates, gate_sum_of_squares, gated_layers, take_gates
-from bnnkit.nn.latent import clamp_latent, set_adc, set_progress
+from bnnkit.nn.latent import clamp_latent, perturb, set_adc, set_progress, set_step, standardize_weights
 from bnnkit.nn.linear import CimLinear
 from bnnkit.nn.operands import Operands
+from bnnkit.nn.perturbation import TRAINED, Perturbation, check_trained
 from bnnkit.nn.program import arrays_of, chip_layers, conversions_per_image, observe, program
 from bnnkit.nn.scaled import ScaledCimConv2d, ScaledConv2d
+from bnnkit.nn.standardized import Standardized
 
 __all__ = [
+    "TRAINED",
     "Backend",
     "BitSerial",
     "BitSerialConv2d",
@@ -22,11 +25,14 @@ __all__ = [
     "GatedConv2d",
     "Gates",
     "Operands",
+    "Perturbation",
     "ProgrammedLayer",
     "ScaledCimConv2d",
     "ScaledConv2d",
+    "Standardized",
     "arrays_of",
     "backend",
+    "check_trained",
     "chip_layers",
     "clamp_latent",
     "conversions_per_image",
@@ -35,8 +41,11 @@ __all__ = [
     "gated_layers",
     "images_from",
     "observe",
+    "perturb",
     "program",
     "set_adc",
     "set_progress",
+    "set_step",
+    "standardize_weights",
     "take_gates",
 ]

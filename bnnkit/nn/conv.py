@@ -12,7 +12,7 @@ from bnnkit.cim import Array, Layout
 from bnnkit.cim.adc import AdcBits, AdcGradient
 from bnnkit.errors import UsageError
 from bnnkit.nn.loop import array_loop, as_integers
-from bnnkit.nn.operands import Operands, Pair
+from bnnkit.nn.operands import Operands, Pair, Quantizers
 from bnnkit.quantizers import Bits
 from bnnkit.quantizers.base import Gradient
 
@@ -100,21 +100,24 @@ class CimConv2d(Operands, nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the converted convolution of `x`."""
-        return self.convolve(x, self.weight, self.bias)
+        x, weight, quantizers = self._operands(x, self.weight)
+        return self.convolve(x, weight, self.bias, quantizers)
 
-    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Return the converted convolution of `x` with other latent weights than `self.weight`."""
-        path = self.path()
+    def convolve(
+        self, x: Tensor, weight: Tensor, bias: Tensor | None = None, quantizers: Quantizers | None = None
+    ) -> Tensor:
+        """Return the converted convolution of `x` with other latent weights, or quantizers, than the layer's."""
+        path, used = self.path(), self._quantizers() if quantizers is None else quantizers
         if path == "reference":
-            return self._by_reference(x, weight, bias)
+            return self._by_reference(x, weight, bias, used)
         if path == "torch":
-            return self._by_torch(x, weight, bias)
+            return self._by_torch(x, weight, bias, used)
         if path == "xnor":
-            return ops.xnor_conv2d(x, weight, bias, **self._geometry(), **self._quantizers())
+            return ops.xnor_conv2d(x, weight, bias, **self._geometry(), **used)
         adc, layout = self.adc, self.layout()
         assert adc is not None and layout is not None
         convolve = array_loop if path == "loop" else ops.adc_conv2d
-        return convolve(x, weight, bias, adc=adc, layout=layout, **self._geometry(), **self._quantizers())
+        return convolve(x, weight, bias, adc=adc, layout=layout, **self._geometry(), **used)
 
     def sums(self, x: Tensor, weight: Tensor) -> tuple[Tensor, float, float]:
         """Return the convolution of low-bit operands as integers: (sums, unit, offset).
@@ -144,8 +147,8 @@ class CimConv2d(Operands, nn.Conv2d):
         rows, cols = self.padding
         return rows, cols
 
-    def _by_torch(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        a, w_quantizer = self.activation, self.weight_quantizer
+    def _by_torch(self, x: Tensor, weight: Tensor, bias: Tensor | None, quantizers: Quantizers) -> Tensor:
+        a, w_quantizer = quantizers["a"], quantizers["w_quantizer"]
         if not (a.planes and w_quantizer.planes):
             return F.conv2d(a(x), w_quantizer(weight), bias, **self._geometry())
         # Integers are exact in float32, so the result does not depend on the order of summation.
@@ -153,9 +156,9 @@ class CimConv2d(Operands, nn.Conv2d):
         y = F.conv2d(x_int, w_int, None, **self._geometry()).double() / self.unit
         return (y if bias is None else y + bias.double().view(-1, 1, 1)).float()
 
-    def _by_reference(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        x_q = self.reference_integers(x, self.activation)
-        w_q = self.reference_integers(weight, self.weight_quantizer)
+    def _by_reference(self, x: Tensor, weight: Tensor, bias: Tensor | None, quantizers: Quantizers) -> Tensor:
+        x_q = self.reference_integers(x, quantizers["a"])
+        w_q = self.reference_integers(weight, quantizers["w_quantizer"])
         if self.adc is None:
             y = F.conv2d(x_q, w_q, None, **self._geometry()) / self.unit
             return (y if bias is None else y + bias.double().view(-1, 1, 1)).float()

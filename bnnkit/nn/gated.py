@@ -49,6 +49,7 @@ class GatedConv2d(CimConv2d):
     """
 
     clamps_latent = False
+    perturbable = False
 
     def __init__(
         self,

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
+from bnnkit.cim import Fault
 from bnnkit.cim.adc import AdcBits
+from bnnkit.errors import UsageError
 from bnnkit.nn.conv import CimConv2d
 from bnnkit.nn.linear import CimLinear
 from bnnkit.nn.operands import Operands
+from bnnkit.nn.perturbation import Perturbation
+from bnnkit.nn.standardized import Standardized
 
 
 @torch.no_grad()
@@ -30,7 +36,7 @@ def set_progress(module: nn.Module, share: float) -> None:
     """Tell the quantizers of all CIM layers which share of the training is done, 0 to 1; annealing gradients use it."""
     for layer in module.modules():
         if isinstance(layer, Operands):
-            layer.activation.progress = layer.weight_quantizer.progress = share
+            layer.activation.progress = layer.weight_quantizer.progress = layer.latent_quantizer.progress = share
 
 
 def set_adc(module: nn.Module, adc_bit: AdcBits, adc_sigma: float | None = None) -> int:
@@ -47,3 +53,42 @@ def set_adc(module: nn.Module, adc_bit: AdcBits, adc_sigma: float | None = None)
             layer.layout()
             changed += 1
     return changed
+
+
+def perturb(module: nn.Module, faults: Sequence[Fault], seed: int) -> None:
+    """Let all CIM layers under `module` train with faults, see `bnnkit.nn.Perturbation`; none: without.
+
+    Raises:
+        UsageError: a fault that training does not know, one that no layer has a place for, or a layer that cannot.
+    """
+    layers = [layer for layer in module.modules() if isinstance(layer, Operands)]
+    fixed = [type(layer).__name__ for layer in layers if not layer.perturbable]
+    if faults and fixed:
+        raise UsageError(
+            f"fault '{faults[0]}': layers of the kind {fixed[0]} train without faults",
+            hint="train mlp, vgg9, res18, res20 or cnv",
+        )
+    for fault in faults:
+        stored = [layer.activation if fault.site == "activation" else layer.weight_quantizer for layer in layers]
+        if not any(quantizer.planes > (fault.bit or 0) for quantizer in stored):
+            raise UsageError(
+                f"fault '{fault}': no layer of the network trains with such bits; mlp, vgg9, res18, res20 and cnv have "
+                "them where they are not fp",
+                hint="leave the fault out",
+            )
+    for number, layer in enumerate(layers):
+        layer.perturbation = Perturbation(faults, seed, number) if faults else None
+
+
+def standardize_weights(module: nn.Module) -> None:
+    """Let all CIM layers under `module` standardize their latent weights before they quantize them."""
+    for layer in module.modules():
+        if isinstance(layer, CimConv2d | CimLinear):
+            layer.weight_quantizer = Standardized(layer.weight_quantizer)
+
+
+def set_step(module: nn.Module, step: int) -> None:
+    """Tell the layers that train with faults which step they are in: its number decides what is drawn."""
+    for layer in module.modules():
+        if isinstance(layer, Operands) and layer.perturbation is not None:
+            layer.perturbation.step = step

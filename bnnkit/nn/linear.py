@@ -9,7 +9,7 @@ from bnnkit import ops, reference
 from bnnkit.cim import Adc, Array, Layout
 from bnnkit.cim.adc import AdcBits, AdcGradient
 from bnnkit.nn.loop import array_loop, as_integers
-from bnnkit.nn.operands import Operands
+from bnnkit.nn.operands import Operands, Quantizers
 from bnnkit.quantizers import Bits
 from bnnkit.quantizers.base import Gradient
 
@@ -65,37 +65,37 @@ class CimLinear(Operands, nn.Linear):
         return self._forward_rows(x.reshape(-1, self.in_features)).reshape(*x.shape[:-1], self.out_features)
 
     def _forward_rows(self, x: Tensor) -> Tensor:
-        path = self.path()
+        path, (x, weight, quantizers) = self.path(), self._operands(x, self.weight)
         if path == "reference":
-            return self._by_reference(x)
+            return self._by_reference(x, weight, quantizers)
         if path == "torch":
-            return self._by_torch(x)
+            return self._by_torch(x, weight, quantizers)
         if path == "xnor":
-            return ops.xnor_linear(x, self.weight, self.bias, **self._quantizers())
+            return ops.xnor_linear(x, weight, self.bias, **quantizers)
         adc, layout = self.adc, self.layout()
         assert adc is not None and layout is not None
         if path == "loop":
-            return self._by_loop(x, adc, layout)
-        return ops.adc_linear(x, self.weight, self.bias, adc=adc, layout=layout, **self._quantizers())
+            return self._by_loop(x, weight, quantizers, adc, layout)
+        return ops.adc_linear(x, weight, self.bias, adc=adc, layout=layout, **quantizers)
 
-    def _by_torch(self, x: Tensor) -> Tensor:
-        a, w_quantizer = self.activation, self.weight_quantizer
+    def _by_torch(self, x: Tensor, weight: Tensor, quantizers: Quantizers) -> Tensor:
+        a, w_quantizer = quantizers["a"], quantizers["w_quantizer"]
         if not (a.planes and w_quantizer.planes):
-            return F.linear(a(x), w_quantizer(self.weight), self.bias)
+            return F.linear(a(x), w_quantizer(weight), self.bias)
         # Integers are exact in float32, so the result does not depend on the order of summation.
-        x_int, w_int = as_integers(x, a), as_integers(self.weight, w_quantizer)
+        x_int, w_int = as_integers(x, a), as_integers(weight, w_quantizer)
         y = F.linear(x_int, w_int).double() / self.unit
         return (y if self.bias is None else y + self.bias.double()).float()
 
-    def _by_loop(self, x: Tensor, adc: Adc, layout: Layout) -> Tensor:
-        image, kernel = x[:, :, None, None], self.weight[:, :, None, None]
+    def _by_loop(self, x: Tensor, weight: Tensor, quantizers: Quantizers, adc: Adc, layout: Layout) -> Tensor:
+        image, kernel = x[:, :, None, None], weight[:, :, None, None]
         one_pixel = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1)}
-        y = array_loop(image, kernel, self.bias, adc=adc, layout=layout, groups=1, **one_pixel, **self._quantizers())
+        y = array_loop(image, kernel, self.bias, adc=adc, layout=layout, groups=1, **one_pixel, **quantizers)
         return y.flatten(1)
 
-    def _by_reference(self, x: Tensor) -> Tensor:
-        x_q = self.reference_integers(x, self.activation)
-        w_q = self.reference_integers(self.weight, self.weight_quantizer)
+    def _by_reference(self, x: Tensor, weight: Tensor, quantizers: Quantizers) -> Tensor:
+        x_q = self.reference_integers(x, quantizers["a"])
+        w_q = self.reference_integers(weight, quantizers["w_quantizer"])
         if self.adc is None:
             y = F.linear(x_q, w_q) / self.unit
             return (y if self.bias is None else y + self.bias.double()).float()

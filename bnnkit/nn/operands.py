@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from functools import cache, partial
 from typing import Literal, TypeAlias, TypedDict
 
@@ -13,6 +14,8 @@ from bnnkit.cim import Adc, Array, make_adc, parse_adc_bits
 from bnnkit.cim.adc import AdcBits, AdcGradient
 from bnnkit.errors import UsageError
 from bnnkit.nn.backends import current_backend
+from bnnkit.nn.perturbation import Perturbation
+from bnnkit.nn.standardized import Standardized
 from bnnkit.quantizers import Bits, Quantizer, make
 from bnnkit.quantizers.base import Gradient
 
@@ -39,13 +42,18 @@ class Operands:
         adc: the converter, or None. Assign an `Adc` (for example a measured table) or set `adc_bit`; both may be
             changed on an existing layer, the weights stay.
         clamps_latent: whether training keeps the latent weights in [-1, 1].
+        perturbation: faults it trains with; evaluation is without.
+        perturbable: whether it can train with faults.
     """
 
     clamps_latent = True
+    perturbable = True
+    perturbation: Perturbation | None = None
 
     activation: Quantizer
     weight_quantizer: Quantizer
     array: Array
+    training: bool
 
     def _setup(
         self,
@@ -113,8 +121,40 @@ class Operands:
         one_bit = (self.activation.bits, self.weight_quantizer.bits) == (1, 1)
         return "xnor" if backend != "torch" and one_bit else "torch"
 
+    @property
+    def latent_quantizer(self) -> Quantizer:
+        """Quantizer of what `latent_weight` returns."""
+        quantizer = self.weight_quantizer
+        return quantizer.base if isinstance(quantizer, Standardized) else quantizer
+
+    def latent_weight(self) -> Tensor:
+        """Return the weights as they are quantized, standardized if the layer does that: float32, differentiable."""
+        return self._standardized(self.weight)  # type: ignore[attr-defined]
+
+    def _standardized(self, weight: Tensor) -> Tensor:
+        quantizer = self.weight_quantizer
+        return quantizer.standardize(weight) if isinstance(quantizer, Standardized) else weight
+
     def _quantizers(self) -> Quantizers:
-        return {"a": self.activation, "w_quantizer": self.weight_quantizer}
+        return {"a": self.activation, "w_quantizer": self.latent_quantizer}
+
+    def _operands(self, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Quantizers]:
+        """Return input and latent weight as the layer computes with them, and their quantizers.
+
+        With faults they are values that were read, with the gradients of quantization behind them.
+        """
+        quantizers, faults = self._quantizers(), self.perturbation
+        if faults is None or not self.training:
+            return x, self._standardized(weight), quantizers
+        low_bit = self.weight_quantizer.planes > 0
+        weight = self._standardized(faults.noisy(weight) if low_bit else weight)
+        if faults.faults["weight"] and low_bit:
+            weight = faults.read("weight", weight, quantizers["w_quantizer"])
+            quantizers["w_quantizer"] = _straight_through(quantizers["w_quantizer"])
+        if faults.faults["activation"] and self.activation.planes:
+            x = faults.read("activation", x, self.activation)
+            quantizers["a"] = _straight_through(self.activation)
+        return x, weight, quantizers
 
     def reference_curve(self) -> Callable[[Tensor], Tensor]:
         """Return the converter as `bnnkit.reference` evaluates it (the converter's own curve for a table)."""
@@ -151,7 +191,14 @@ class Operands:
     def describe(self) -> str:
         """Return the options that differ between layers, for `repr`."""
         adc = self.adc_bit if self.adc_bit is not None else self.adc
-        return f"ao_bit={self.ao_bit}, w_bit={self.w_bit}, adc_bit={adc}, {self.array}"
+        standardized = ", standardized" if isinstance(self.weight_quantizer, Standardized) else ""
+        return f"ao_bit={self.ao_bit}, w_bit={self.w_bit}, adc_bit={adc}, {self.array}{standardized}"
+
+
+def _straight_through(quantizer: Quantizer) -> Quantizer:
+    other = copy(quantizer)
+    other.gradient = "ste"
+    return other
 
 
 @cache

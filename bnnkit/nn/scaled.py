@@ -9,25 +9,10 @@ from torch import Tensor, nn
 
 from bnnkit.nn.conv import CimConv2d
 from bnnkit.nn.operands import Pair
+from bnnkit.nn.standardized import standardize
 from bnnkit.quantizers import Bits, Sign
 from bnnkit.quantizers.base import Gradient
 from bnnkit.reference import with_slope
-
-EPSILON = 1e-5
-
-
-def standardize(weight: Tensor) -> Tensor:
-    """Return (w - mean) / (std + 1e-5) / sqrt(fan_in) per output channel, std over the population, differentiable.
-
-    Paper: Brock et al., "Characterizing signal propagation to close the performance gap in unnormalized ResNets", 2021.
-
-    >>> standardize(torch.tensor([[[[1.0]], [[3.0]]]])).flatten()
-    tensor([-0.7071,  0.7071])
-    """
-    std, mean = torch.std_mean(weight, dim=[1, 2, 3], keepdim=True, correction=0)
-    fan_in = weight[0].numel()
-    result: Tensor = fan_in**-0.5 * (weight - mean) / (std + EPSILON)
-    return result
 
 
 def scaled_weight(layer: ScaledConv2d | ScaledCimConv2d) -> Tensor:
@@ -96,6 +81,7 @@ class ScaledCimConv2d(CimConv2d):
     """
 
     clamps_latent = False
+    perturbable = False
 
     def __init__(
         self,

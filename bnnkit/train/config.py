@@ -42,6 +42,7 @@ class Config:
     value_gradient: str = _option("model", "gradient of activations: ste, iga, clip, polynomial, sigmoid or ede")
     width: int = _option("model", "multiplier of the channel counts")
     init: str | None = _option("model", "checkpoint the weights start from; left out: random")
+    weight_standardization: bool = _option("model", "subtract mean, divide by deviation, then take the signs", False)
 
     dataset: str = _option("data", "bnnkit data list")
     data_dir: str | None = _option("data", "where prepared datasets live; left out: the usual place")
@@ -58,12 +59,15 @@ class Config:
     weight_decay: float = _option("training", "of the optimizer")
     decay_on: str = _option("training", "what weight decay acts on: all or convolutions (their weights)", "all")
     clip_factor: float = _option("training", "gradients at most so many times as long as the weights; 0: any", 0.0)
+    loss: str = _option("training", "distance from the labels: cross-entropy or margin", "cross-entropy")
+    margin: float = _option("training", "outputs at least so far on the right side of 0; loss margin", 1.0)
     label_smoothing: float = _option("training", "share of the target spread over all classes", 0.0)
     teacher: str | None = _option("training", "checkpoint whose outputs are imitated; left out: none", None)
     distill: float = _option("training", "share of the loss that is the distance from the teacher", 1.0)
     temperature: float = _option("training", "outputs are divided by it before they are compared with a teacher's", 1.0)
     gate_penalty: float = _option("training", "weight of the gates' thresholds in the loss", 0.0)
     gate_target: float = _option("training", "what the penalty pulls the gates' thresholds to", 0.0)
+    faults: tuple[str, ...] = _option("training", "SITE:KIND@AMOUNT: new ones in every step, none in evaluations", ())
     seed: int = _option("training", "of the initial weights, data order, augmentation and validation split")
     precision: str = _option("training", "of the full-precision layers: fp32 or bf16")
     max_steps: int | None = _option("training", "stop after so many steps; left out: train to the end")
@@ -95,7 +99,8 @@ class Config:
             MismatchError: an option of another version of bnnkit.
         """
         try:
-            return cls(**{**options, "milestones": tuple((start, rate) for start, rate in options["milestones"])})
+            milestones = tuple((start, rate) for start, rate in options["milestones"])
+            return cls(**{**options, "milestones": milestones, "faults": tuple(options.get("faults", ()))})
         except (TypeError, KeyError, ValueError) as failure:
             raise MismatchError(
                 f"options in stamp.json: not of this bnnkit: {failure}", hint="train again"
@@ -165,13 +170,28 @@ def from_run(path: Path) -> Config:
 def differences(config: Config, given: Mapping[str, Any]) -> list[str]:
     """Return one line per option in `given` that has another value in `config`."""
     return [
-        f"--{name.replace('_', '-')}: the run has {getattr(config, name)}, given {value}"
+        f"{flag(name)}: the run has {_shown(getattr(config, name))}, given {_shown(value)}"
         for name, value in given.items()
         if getattr(config, name) != value
     ]
 
 
+def flag(name: str) -> str:
+    """Return an option of the config as the command line has it.
+
+    >>> flag("weight_decay")
+    '--weight-decay'
+    """
+    return "--fault" if name == "faults" else f"--{name.replace('_', '-')}"
+
+
+def _shown(value: object) -> object:
+    return (" ".join(map(str, value)) or "none") if isinstance(value, tuple) else value
+
+
 def _literal(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, str):
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')
         return f'"{escaped}"'
@@ -183,12 +203,24 @@ def _literal(value: object) -> str:
 def _checked(path: Path, name: str, value: Any) -> Any:
     if name == "milestones":
         return _milestones(path, value)
+    if name == "faults":
+        return _texts(path, name, value)
     annotation = next(str(item.type) for item in fields(Config) if item.name == name)
     fits = {"int": isinstance(value, int), "float": isinstance(value, int | float), "str": isinstance(value, str)}
+    if annotation == "bool" and isinstance(value, bool):
+        return value
     if isinstance(value, bool) or not any(fits.get(part, False) for part in annotation.split(" | ")):
         needed = annotation.replace(" | None", "").replace(" | ", " or ")
         raise UsageError(f"{path}: {name} = {value!r}; needed {needed}", hint="bnnkit train --help")
     return value
+
+
+def _texts(path: Path, name: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise UsageError(
+            f"{path}: {name} = {value!r}; needed a list of texts", hint=f'for example {name} = ["weight:flip@0.01"]'
+        )
+    return tuple(value)
 
 
 def _milestones(path: Path, value: Any) -> Milestones:

@@ -16,6 +16,7 @@ from bnnkit.errors import UsageError
 from bnnkit.models import MODELS, parse_options
 from bnnkit.train.checks import check
 from bnnkit.train.config import Config, read_toml
+from bnnkit.train.faults import as_in_config
 from bnnkit.train.recipes import RECIPES, Recipe, recipe_for
 from bnnkit.train.subject import find
 
@@ -168,6 +169,7 @@ def _complete(
     short = None if basis.is_file or dataset.name != EMBEDDED else basis.recipe.short
     options |= _timing(step, given, short)
     options |= parse_options(model, {**step, **asked})
+    options["faults"] = as_in_config(options.get("faults", ()))
     if asked.get("augment") is None:
         # Grey images are digits here, which mirroring would turn into something else.
         grey = dataset.train.images.shape[1] != 3

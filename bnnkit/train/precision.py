@@ -93,7 +93,8 @@ def _repeatably(layer: nn.Module) -> Forward:
 
 def _in_double(layer: nn.Conv2d | nn.Linear) -> Forward:
     def computed(x: Tensor) -> Tensor:
-        used = layer.effective_weight() if isinstance(layer, STANDARDIZED) else layer.weight
+        used = layer.latent_weight() if isinstance(layer, Operands) else layer.weight
+        used = layer.effective_weight() if isinstance(layer, STANDARDIZED) else used
         weight, bias = used.double(), None if layer.bias is None else layer.bias.double()
         if isinstance(layer, nn.Linear):
             return F.linear(x.double(), weight, bias).float()

@@ -17,6 +17,7 @@ from bnnkit.models import parse_options
 from bnnkit.runs import Run
 from bnnkit.train.checks import check
 from bnnkit.train.config import Config, differences, from_run, to_toml
+from bnnkit.train.faults import as_in_config
 from bnnkit.train.interrupt import stop_on_signals
 from bnnkit.train.loop import Watcher, fit
 from bnnkit.train.plan import Plan, validation_count
@@ -178,6 +179,8 @@ def _as_in_config(given: Mapping[str, Any], config: Config, dataset: Dataset, ro
         options["val_split"] = validation_count(options["val_split"], used)
     if "teacher" in options:
         options["teacher"] = str(find(options["teacher"], root=root).path)
+    if "faults" in options:
+        options["faults"] = as_in_config(options["faults"])
     return {**options, **parse_options(config.model, options)}
 
 
@@ -189,10 +192,11 @@ def _dataset_stamp(dataset: Dataset) -> dict[str, Any]:
 def _heading(training: Training) -> str:
     images, model = training.images, training.model
     shape = "x".join(map(str, training.preparation.shape))
+    faults = ", ".join(training.config.faults)
     counts = f"{len(images.train):,} training, {len(images.validation):,} validation"
     return (
         "bnnkit train, as resolved; this file is also a recipe: bnnkit train --recipe config.toml\n"
         f"{counts} and {len(training.test_indices):,} test images as {shape}, {model.config['classes']} classes\n"
         f"{sum(p.numel() for p in training.parameters):,} parameters; {images.steps:,} steps per epoch, "
-        f"{training.steps_total:,} in all"
+        f"{training.steps_total:,} in all{f', with faults {faults}' if faults else ''}"
     )

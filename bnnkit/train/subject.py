@@ -86,6 +86,10 @@ class Subject:
             )
         return dataset
 
+    def is_foreign(self, dataset: Dataset) -> bool:
+        """Return whether a dataset is known to be other data than the network was trained on."""
+        return self.provenance.get("fingerprint") not in (None, dataset.fingerprint)
+
 
 def find(reference: str, *, root: Path = runs.ROOT) -> Subject:
     """Read the network that a person means.

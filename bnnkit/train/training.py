@@ -16,11 +16,12 @@ from bnnkit import checkpoint, deploy
 from bnnkit.data import Dataset, Split
 from bnnkit.errors import GateError, MismatchError
 from bnnkit.models import MODELS, Model, create_model
-from bnnkit.nn import current_backend, gated_layers, set_progress
+from bnnkit.nn import current_backend, gated_layers, perturb, set_progress, set_step
 from bnnkit.runs import Run
 from bnnkit.train.clipping import clip_gradients, clipped_parameters
 from bnnkit.train.config import Config
 from bnnkit.train.evaluation import Evaluation, evaluate, evaluate_packed
+from bnnkit.train.faults import trained_faults
 from bnnkit.train.images import Preparation, TrainingImages, limited, network_shape
 from bnnkit.train.losses import Objective
 from bnnkit.train.nonfinite import all_finite, first_non_finite
@@ -56,8 +57,8 @@ class Position:
 class Training:
     """A network, its optimizer, its images, and how far they are.
 
-    Everything random is a function of (seed, epoch, image), and everything else is in the state that `save` writes, so
-    a training continued from it computes the same bits as one that never stopped.
+    Everything random is a function of (seed, epoch, image) or (seed, step), and everything else is in the state that
+    `save` writes, so a training continued from it computes the same bits as one that never stopped.
 
     Args:
         config: a resolved config.
@@ -66,6 +67,7 @@ class Training:
 
     Raises:
         MissingError, MismatchError, UsageError: the teacher's, see `Teacher`.
+        UsageError: faults that the network cannot be trained with.
     """
 
     def __init__(self, config: Config, dataset: Dataset, labels: Mapping[str, Any] | None = None) -> None:
@@ -80,6 +82,7 @@ class Training:
         classes = len(dataset.classes)
         self.model: Model = create_model(**config.model_options(), classes=classes, in_shape=shape)
         self.model.to(self.device)
+        perturb(self.model, trained_faults(config.faults), config.seed)
         self.preparation = Preparation.of(dataset, shape, normalized=MODELS.get(config.model).normalized)
         self.images = TrainingImages(config, dataset, shape, self.device)
         self.parameters = list(self.model.parameters())
@@ -102,10 +105,13 @@ class Training:
 
     @property
     def notices(self) -> list[str]:
-        """What the person should know about options that have no effect on this network."""
-        if self.config.gate_penalty and not gated_layers(self.model):
-            return [f"note: {self.config.model} has no gates; gate penalty {self.config.gate_penalty:g} has no effect"]
-        return []
+        """What the person should know about the options: those without effect on this network, and faults."""
+        config, notices = self.config, []
+        if config.gate_penalty and not gated_layers(self.model):
+            notices.append(f"note: {config.model} has no gates; gate penalty {config.gate_penalty:g} has no effect")
+        if config.faults:
+            notices.append(f"faults in every step, none in evaluations: {', '.join(config.faults)}")
+        return notices
 
     @property
     def steps_done(self) -> int:
@@ -135,6 +141,7 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         set_progress(self.model, self.steps_done / self.steps_total)
+        set_step(self.model, self.steps_done)
         self.model.train()
         self.optimizer.zero_grad()
         try:

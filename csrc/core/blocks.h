@@ -48,8 +48,8 @@ public:
         unsigned char* prepared;
     };
 
-    TileLoop(const BinaryConv& conv, const BorderClasses& borders, const Engine& engine)
-        : borders_(borders), engine_(engine), gatherer_(conv.geometry, conv.layout) {}
+    TileLoop(const BinaryConv& conv, const BorderClasses& borders)
+        : borders_(borders), gatherer_(conv.geometry, conv.layout) {}
 
     // An item is one block of pixels of one group, and one of the `splits` shares of its panels.
     static int64_t blocks(const BinaryConv& conv) {
@@ -57,8 +57,9 @@ public:
     }
 
     // write(tile, first_pixel, pixels, first_output, outputs) stores one tile; pixels are counted over the whole batch.
-    template <class Write>
-    void run(const BinaryConv& conv, int64_t begin, int64_t end, int64_t splits, const Room& room,
+    // `engine` is an Engine, or prepares and fills tiles in its stead.
+    template <class Tiles, class Write>
+    void run(const Tiles& engine, const BinaryConv& conv, int64_t begin, int64_t end, int64_t splits, const Room& room,
              const Write& write) const {
         const ConvGeometry& g = conv.geometry;
         const int64_t pixels = g.batch * g.out_pixels(), out_w = g.out_width(), out_h = g.out_height();
@@ -83,10 +84,10 @@ public:
                     room.classes[r] = borders_.of_pixel(oy, ox);
                     if (++ox == out_w) ox = 0, oy = oy + 1 == out_h ? 0 : oy + 1;
                 }
-                engine_.prepare(block, room.prepared);
+                engine.prepare(block, room.prepared);
             }
             for (int64_t panel = panels * split / splits; panel < panels * (split + 1) / splits; ++panel) {
-                engine_.tile(block, room.prepared, group, panel, room.tile);
+                engine.tile(block, room.prepared, group, panel, room.tile);
                 const int64_t left = g.group_outputs() - panel * Engine::kColumns;
                 write(room.tile, first, block.count, group * g.group_outputs() + panel * Engine::kColumns,
                       left < Engine::kColumns ? left : Engine::kColumns);
@@ -96,7 +97,6 @@ public:
 
 private:
     const BorderClasses& borders_;
-    const Engine& engine_;
     Gatherer gatherer_;
 };
 
@@ -106,7 +106,7 @@ inline void for_each_tile(const BinaryConv& conv, const BorderClasses& borders, 
                           const Write& write) {
     const int64_t blocks = TileLoop<Engine>::blocks(conv);
     if (blocks == 0) return;  // an empty batch
-    const TileLoop<Engine> loop(conv, borders, engine);
+    const TileLoop<Engine> loop(conv, borders);
     const int64_t panels = ceil_div(conv.geometry.group_outputs(), Engine::kColumns);
     // Few pixels (a batch of one, a small matrix): let threads share the panels of one block as well.
     const int64_t wanted = 4 * conv.threads.count;
@@ -114,7 +114,7 @@ inline void for_each_tile(const BinaryConv& conv, const BorderClasses& borders, 
     parallel_for(conv.threads, blocks * splits, [&](int64_t begin, int64_t end) {
         const Scratch memory(TileLoop<Engine>::Room::bytes(conv, engine));
         const typename TileLoop<Engine>::Room room(conv, memory.data);
-        loop.run(conv, begin, end, splits, room, write);
+        loop.run(engine, conv, begin, end, splits, room, write);
         finish_streams();  // of `write`
     });
 }

@@ -2,7 +2,9 @@
 #include <stdexcept>
 #include <utility>
 
+#include "faulty_converter.h"
 #include "finish.h"
+#include "slots.h"
 #include "steps.h"
 
 namespace bnnkit::deploy {
@@ -11,7 +13,7 @@ namespace {
 class ArrayStep : public Step {
 public:
     ArrayStep(std::string name, int in, Shape in_shape, std::shared_ptr<const ArrayWeights> weights,
-              ArrayConverter converter, Gate gate, Finish finish, const ArrayStep* like)
+              ArrayConverter converter, Gate gate, Finish finish, const ArrayFaults& faults, const ArrayStep* like)
         : Step(std::move(name), in, in_shape, shape_of_output(weights->geometry, finish.pool), std::move(finish)),
           weights_(std::move(weights)),
           table_(std::move(converter)),
@@ -19,7 +21,7 @@ public:
           conv_(conv_of(*weights_)),
           borders_(conv_.geometry, conv_.layout),
           before_pool_(shape_of_output(weights_->geometry, false)),
-          slots_(slots_of_pixel()) {
+          slots_(in_shape, conv_.layout, conv_.x_planes, weights_->flatten, faults.input, code_) {
         check();
         if (like && like->weights_ == weights_ && &like->code_ == &code_)
             panels_ = like->panels_;
@@ -35,9 +37,19 @@ public:
             converter_ = std::make_unique<const CountConverter>(args, borders_, code_.converter_shift,
                                                                 code_.converter_shift, code_.converter_has_lookup);
         }
+        if (faults.converter) {
+            if (gated()) throw std::invalid_argument(this->name + ": converters of gated layers have no faults");
+            faulty_ = std::make_unique<const FaultyConverter>(*faults.converter, table_.levels, conv_.layout,
+                                                              conv_.geometry.out_channels);
+        }
         // Panels hold the weights; the rows they were made from are not read again.
         pad(gate_.thresholds, conv_.geometry.out_channels, INT32_MAX);
-        const ArrayPlan plan{conv_, borders_, *panels_, converter_.get(), {gate_.thresholds.data(), gate_.skips}};
+        const ArrayPlan plan{conv_,
+                             borders_,
+                             *panels_,
+                             converter_.get(),
+                             {gate_.thresholds.data(), gate_.skips},
+                             faulty_ ? &faulty_->plan() : nullptr};
         const auto make = gated()                 ? code_.new_gated_array
                           : this->finish.integers ? code_.new_integer_array
                                                   : code_.new_array;
@@ -50,7 +62,8 @@ public:
     }
 
     int64_t scratch_bytes(int64_t images) const override {
-        return x_bytes(images) + float_bytes(finish.pool ? before_pool_ : Shape{}, images) + array_->scratch_bytes();
+        return slots_.scratch_bytes(images) + float_bytes(finish.pool ? before_pool_ : Shape{}, images) +
+               array_->scratch_bytes();
     }
 
     int64_t products() const override {
@@ -80,15 +93,17 @@ public:
 
     void run(Workspace& workspace, int64_t images) const override {
         detail::record(Kernel::network, code_.isa);
-        const uint64_t* x = slots(workspace, images);
-        unsigned char* scratch = workspace.scratch.data() + x_bytes(images);
+        unsigned char* scratch = workspace.scratch.data();
+        const uint64_t* bits = slots_.fill(workspace, workspace.buffers[static_cast<size_t>(in)], images, scratch);
+        const ArrayInput x{bits, images, workspace.numbers.data()};
+        scratch += slots_.scratch_bytes(images);
         const Finishing finishing = resolved(finish, workspace, images);
         if (!finish.pool) {
-            array_->run(x, images, scale_, finishing, scratch);
+            array_->run(x, scale_, finishing, scratch);
             return;
         }
         float* values = reinterpret_cast<float*>(scratch);
-        array_->run(x, images, scale_, unfinished(before_pool_, values), scratch + float_bytes(before_pool_, images));
+        array_->run(x, scale_, unfinished(before_pool_, values), scratch + float_bytes(before_pool_, images));
         code_.pool(values, before_pool_, images, finishing);
     }
 
@@ -135,89 +150,17 @@ private:
         return bnnkit::exact_in_float(table_.scale, scale_.base, gated() ? 3 * largest : largest);
     }
 
-    bool slots_are_dense() const {
-        const bool whole_words = conv_.layout.chunks() == 1 || conv_.layout.channels_per_array % kWordBits == 0;
-        return !weights_->flatten && whole_words && conv_.layout.pixel_words() == in_shape.words();
-    }
-
-    int64_t x_pixels() const { return weights_->flatten ? 1 : in_shape.pixels(); }
-    int64_t flat_words() const { return weights_->flatten ? words_for(conv_.geometry.channels) : 0; }
-    int64_t x_bytes(int64_t images) const {
-        const int64_t words = images * x_pixels() * conv_.layout.pixel_words() * conv_.x_planes;
-        return slots_are_dense() ? 0 : ceil_div((words + flat_words() + 1) * 8, 64) * 64;
-    }
-
-    // The input's bits as the gatherer reads them: each chunk of channels in words of its own.
-    const uint64_t* slots(Workspace& workspace, int64_t images) const {
-        const Buffer& source = workspace.buffers[static_cast<size_t>(in)];
-        if (slots_are_dense()) return source.plane(0, images);
-        uint64_t* x = reinterpret_cast<uint64_t*>(workspace.scratch.data());
-        uint64_t* to = x;
-        uint64_t* flat = x + images * x_pixels() * conv_.layout.pixel_words() * conv_.x_planes;
-        const int64_t in_words = in_shape.words(), pixels = in_shape.pixels();
-        for (int p = 0; p < conv_.x_planes; ++p) {
-            const uint64_t* from = source.plane(p, images);
-            for (int64_t image = 0; image < images; ++image, from += pixels * in_words) {
-                if (weights_->flatten) {
-                    flatten(from, flat);
-                    to = spread(flat, to);
-                    continue;
-                }
-                for (int64_t pixel = 0; pixel < pixels; ++pixel) to = spread(from + pixel * in_words, to);
-            }
-        }
-        return x;
-    }
-
-    void flatten(const uint64_t* from, uint64_t* flat) const {
-        const int64_t pixels = in_shape.pixels(), words = in_shape.words();
-        std::fill(flat, flat + flat_words(), 0);
-        for (int64_t pixel = 0; pixel < pixels; ++pixel)
-            for (int64_t c = 0; c < in_shape.channels; ++c) {
-                const int64_t at = c * pixels + pixel;
-                flat[at / kWordBits] |= (from[pixel * words + c / kWordBits] >> (c % kWordBits) & 1)
-                                        << (at % kWordBits);
-            }
-    }
-
-    // A slot word: some bits of one or two words of a pixel.
-    struct Slot {
-        int64_t low, high;
-        uint64_t shift, mask;
-    };
-
-    std::vector<Slot> slots_of_pixel() const {
-        std::vector<Slot> found;
-        const ArrayLayout& layout = conv_.layout;
-        const int64_t last = words_for(layout.channels) - 1;
-        for (int64_t chunk = 0; chunk < layout.chunks(); ++chunk) {
-            const int64_t first = chunk * layout.channels_per_array, end = first + layout.chunk_channels(chunk);
-            for (int64_t word = 0; word < layout.slot_words(); ++word) {
-                const int64_t bit = first + word * kWordBits, left = end - bit, low = std::min(bit / kWordBits, last);
-                const uint64_t mask = left <= 0 ? 0 : left < kWordBits ? (uint64_t{1} << left) - 1 : ~uint64_t{0};
-                found.push_back({low, std::min(low + 1, last), static_cast<uint64_t>(bit % kWordBits), mask});
-            }
-        }
-        return found;
-    }
-
-    uint64_t* spread(const uint64_t* dense, uint64_t* to) const {
-        // Shifting the upper word twice keeps each shift below 64.
-        for (const Slot& slot : slots_)
-            *to++ = (dense[slot.low] >> slot.shift | dense[slot.high] << 1 << (63 - slot.shift)) & slot.mask;
-        return to;
-    }
-
     const std::shared_ptr<const ArrayWeights> weights_;
     ArrayConverter table_;
     Gate gate_;
     const BinaryConv conv_;
     const BorderClasses borders_;
     const Shape before_pool_;
-    const std::vector<Slot> slots_;
     const Code& code_ = usual_code();
+    const Slots slots_;
     std::shared_ptr<const Panels> panels_;
     std::unique_ptr<const CountConverter> converter_;
+    std::unique_ptr<const FaultyConverter> faulty_;
     std::unique_ptr<const ArrayCode> array_;
     SumScale scale_;
 };
@@ -225,10 +168,11 @@ private:
 }  // namespace
 
 StepPointer array_step(std::string name, int in, Shape in_shape, std::shared_ptr<const ArrayWeights> weights,
-                       ArrayConverter converter, Gate gate, Finish finish, const Step* like) {
+                       ArrayConverter converter, Gate gate, Finish finish, const ArrayFaults& faults,
+                       const Step* like) {
     Finish wide = padded(std::move(finish), weights->geometry.out_channels);
     return std::make_shared<ArrayStep>(std::move(name), in, in_shape, std::move(weights), std::move(converter),
-                                       std::move(gate), std::move(wide), dynamic_cast<const ArrayStep*>(like));
+                                       std::move(gate), std::move(wide), faults, dynamic_cast<const ArrayStep*>(like));
 }
 
 }  // namespace bnnkit::deploy

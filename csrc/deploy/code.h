@@ -5,6 +5,7 @@
 #include "../core/patches.h"
 #include "../core/variant.h"
 #include "../kernels/adc/converter.h"
+#include "faults.h"
 #include "step.h"
 
 namespace bnnkit::deploy {
@@ -67,20 +68,41 @@ struct SumScale {
     bool in_float = false;        // the product is exact in float32 and base is 0
 };
 
+// Converters with faults, see faulty_engine.h; tables [arrays][padded_outputs] or none, fixed point with kFractionBits.
+struct FaultyPlan {
+    const int64_t* thresholds = nullptr;  // [level_count - 1]
+    const int32_t* levels = nullptr;
+    int level_count = 0, bits = 0;  // of a code
+    const int32_t* gain = nullptr;
+    const int64_t* offset = nullptr;
+    const int64_t* noise = nullptr;  // [kQuantiles]
+    const int32_t* stuck = nullptr;
+    int64_t padded_outputs = 0;
+    uint32_t noise_state = 0;
+    BitFaults bit_faults;
+};
+
 // What stays of an array convolution from call to call.
 struct ArrayPlan {
     const BinaryConv& conv;  // without operands
     const BorderClasses& borders;
     const Panels& panels;
-    const CountConverter* converter;  // none: plain sums
-    GatePlan gate;                    // or none
+    const CountConverter* converter;     // none: plain sums
+    GatePlan gate;                       // or none
+    const FaultyPlan* faults = nullptr;  // or none; it converts, instead of the converter
+};
+
+struct ArrayInput {
+    const uint64_t* x;
+    int64_t images;
+    const int64_t* numbers = nullptr;  // of the images within their data set; read where there are faults
 };
 
 class ArrayCode {
 public:
     virtual ~ArrayCode() = default;
     virtual int64_t scratch_bytes() const = 0;
-    virtual void run(const uint64_t* x, int64_t images, const SumScale& scale, const Finishing& finishing,
+    virtual void run(const ArrayInput& input, const SumScale& scale, const Finishing& finishing,
                      unsigned char* scratch) const = 0;
     virtual Gates take_gates() const { return {}; }
 };
@@ -101,6 +123,9 @@ struct Code {
     void (*mean)(const float* values, const Shape& shape, int64_t images, const Finishing& finishing);
     void (*signed_sums)(const SignedSums& sums, const int32_t* values, int64_t pixels, const Finishing& finishing);
     void (*finish_integers)(const int32_t* values, int64_t pixels, const Finishing& finishing);
+    // A plane of an image of a shape, [pixels][words], with faults; `state` is that of the image and plane.
+    void (*faulty_bits)(const uint64_t* from, const Shape& shape, const BitFaults& faults, uint32_t state,
+                        uint64_t* to);
 };
 
 // Room for the patches and sums of a few pixels.

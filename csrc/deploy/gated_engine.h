@@ -13,6 +13,7 @@ template <class Engine>
 class Ungated : public Engine, public NoGates {
 public:
     using Engine::Engine;
+    const Engine& of(const int64_t*) const { return *this; }
 };
 
 template <class Inner>
@@ -29,6 +30,7 @@ public:
           words_(conv.layout.row_words()) {}
     GatedEngine(const GatedEngine&) = delete;
 
+    const GatedEngine& of(const int64_t*) const { return *this; }
     int64_t scratch_bytes() const { return inner_.scratch_bytes(); }
     void prepare(const RowBlock& rows, unsigned char* scratch) const { inner_.prepare(rows, scratch); }
 

@@ -2,6 +2,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "../core/counter.h"
 #include "../core/panels.h"
 #include "../kernels/adc/adc.h"
 #include "../kernels/adc/converter.h"

@@ -11,7 +11,6 @@
 namespace bnnkit::deploy {
 namespace {
 
-constexpr int64_t kMostImages = 64;
 constexpr int64_t kChunkBytes = int64_t{1} << 20;  // what a thread should work in: about its own cache
 
 std::vector<Buffer> buffers_of(const std::vector<StepPointer>& steps) {
@@ -112,8 +111,8 @@ std::vector<int64_t> Network::take_profile() {
     return taken;
 }
 
-void run(const std::vector<Network*>& networks, const uint8_t* images, int64_t count, float* logits,
-         const Threads& threads) {
+void run(const std::vector<Network*>& networks, const uint8_t* images, const int64_t* numbers, int64_t count,
+         float* logits, const Threads& threads) {
     if (networks.empty() || count == 0) return;
     Network& first = *networks.front();
     size_t shared = first.steps_.size();
@@ -168,6 +167,8 @@ void run(const std::vector<Network*>& networks, const uint8_t* images, int64_t c
             for (int64_t c = next++; c < chunks; c = next++) {
                 const int64_t some = std::min(chunk, count - c * chunk);
                 workspace.pixels = images + c * chunk * image_bytes;
+                for (int64_t i = 0; i < some; ++i)
+                    workspace.numbers[i] = numbers ? numbers[c * chunk + i] : c * chunk + i;
                 for (size_t step = 0; step < shared; ++step) run_step(first, step, some);
                 for (size_t n = 0; n < networks.size(); ++n) {
                     Network& network = *networks[n];

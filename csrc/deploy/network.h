@@ -29,18 +29,18 @@ public:
     std::vector<int64_t> take_profile();
 
 private:
-    friend void run(const std::vector<Network*>& networks, const uint8_t* images, int64_t count, float* logits,
-                    const Threads& threads);
+    friend void run(const std::vector<Network*>& networks, const uint8_t* images, const int64_t* numbers, int64_t count,
+                    float* logits, const Threads& threads);
     struct State;
 
     std::vector<StepPointer> steps_;
     std::unique_ptr<State> state_;
 };
 
-// logits float32 [networks][count][classes] of uint8 images [count][channels][height][width]. Steps at the beginning that the
-// networks share are run once for all of them.
-void run(const std::vector<Network*>& networks, const uint8_t* images, int64_t count, float* logits,
-         const Threads& threads);
+// logits float32 [networks][count][classes] of uint8 images [count][channels][height][width], which have `numbers`
+// [count] within their data set (none: 0 to count - 1). Steps at the beginning that the networks share are run once.
+void run(const std::vector<Network*>& networks, const uint8_t* images, const int64_t* numbers, int64_t count,
+         float* logits, const Threads& threads);
 
 // Networks by number, for callers that cannot hold a pointer; 0 is none.
 int64_t enlist(Network* network);

@@ -1,6 +1,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "../core/counter.h"
 #include "../core/lanes_portable.h"
 #include "../core/panels.h"
 #include "../kernels/adc/adc.h"

@@ -158,6 +158,8 @@ private:
     int32_t* joined;  // [rows of a block][16], for narrow tiles
 };
 
+#include "faulty_bits.h"
+#include "faulty_engine.h"
 #include "gated_engine.h"
 #include "integer_code.h"
 
@@ -167,20 +169,18 @@ class Counting : public ArrayCode {
 public:
     template <class... Options>
     explicit Counting(const ArrayPlan& plan, const Options&... options)
-        : plan_(plan),
-          engine_(plan.conv, plan.borders, plan.panels, options...),
-          loop_(plan.conv, plan.borders, engine_) {}
+        : plan_(plan), engine_(plan.conv, plan.borders, plan.panels, options...), loop_(plan.conv, plan.borders) {}
 
     int64_t scratch_bytes() const override { return kJoinedBytes + Loop::Room::bytes(plan_.conv, engine_); }
 
-    void run(const uint64_t* x, int64_t images, const SumScale& scale, const Finishing& finishing,
+    void run(const ArrayInput& input, const SumScale& scale, const Finishing& finishing,
              unsigned char* scratch) const override {
         BinaryConv conv = plan_.conv;
-        conv.x = x;
-        conv.geometry.batch = images;
+        conv.x = input.x;
+        conv.geometry.batch = input.images;
         const typename Loop::Room room(conv, scratch + kJoinedBytes);
         const Finish<Engine::kColumns> finish(scale, finishing, reinterpret_cast<int32_t*>(scratch));
-        loop_.run(conv, 0, Loop::blocks(conv), 1, room, finish);
+        loop_.run(engine_.of(input.numbers), conv, 0, Loop::blocks(conv), 1, room, finish);
     }
 
     Gates take_gates() const override { return engine_.take_gates(); }
@@ -196,6 +196,7 @@ private:
 
 template <template <int> class Finish>
 ArrayCode* counting(const ArrayPlan& plan) {
+    if (plan.faults) return new Counting<FaultyEngine, Finish>(plan, *plan.faults);
     if (plan.converter) return new Counting<Ungated<AdcEngine>, Finish>(plan, *plan.converter);
     return new Counting<Ungated<XnorEngine>, Finish>(plan);
 }
@@ -305,8 +306,9 @@ static_assert(AdcEngine::kColumns == XnorEngine::kColumns, "panels suit both");
 #undef BNNKIT_INLINE
 
 constexpr Code code_of(Isa isa) {
-    return {isa,       AdcEngine::kColumns, kShift,   kHasLookup, new_array,       new_integer_array,  new_gated_array,
-            run_dense, run_finish,          run_pool, run_mean,   run_signed_sums, run_finish_integers};
+    return {
+        isa,       AdcEngine::kColumns, kShift,   kHasLookup, new_array,       new_integer_array,   new_gated_array,
+        run_dense, run_finish,          run_pool, run_mean,   run_signed_sums, run_finish_integers, run_faulty_bits};
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 // are gathered by moving words.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -21,6 +22,7 @@ constexpr int kMaxPlanes = 4, kMaxThresholds = 15;
 constexpr int64_t kLaneChannels = 16;   // floats of a pixel are padded to a multiple of this
 constexpr int64_t kPanelChannels = 32;  // and parameters to a multiple of this
 constexpr int kImages = -1;             // as the buffer a step reads
+constexpr int64_t kMostImages = 64;     // that a thread takes through a network at a time
 
 struct Shape {
     int64_t channels = 0, height = 1, width = 1;
@@ -116,7 +118,8 @@ struct Buffer {
 
 // What one thread works in, for up to `images` images at a time.
 struct Workspace {
-    const uint8_t* pixels = nullptr;  // [images][channels][height][width], of the chunk at hand
+    const uint8_t* pixels = nullptr;             // [images][channels][height][width], of the chunk at hand
+    std::array<int64_t, kMostImages> numbers{};  // of its images within their data set
     std::vector<Buffer> buffers;
     Memory scratch;
 };

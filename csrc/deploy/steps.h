@@ -7,6 +7,7 @@
 
 #include "../core/binary_conv.h"
 #include "code.h"
+#include "faults.h"
 #include "step.h"
 
 namespace bnnkit::deploy {
@@ -49,9 +50,10 @@ struct Gate {
     bool skips = false;
 };
 
+// Faults are in the bits it reads and in its converters, see faults.h; gated layers have none in converters.
 // Panels are taken over from `like`, an array step with the same weights, where there is one.
 StepPointer array_step(std::string name, int in, Shape in_shape, std::shared_ptr<const ArrayWeights> weights,
-                       ArrayConverter converter, Gate gate, Finish finish, const Step* like);
+                       ArrayConverter converter, Gate gate, Finish finish, const ArrayFaults& faults, const Step* like);
 
 // A 1x1 convolution of integer values with binary weights: signs [out][channels] of 1 and -1.
 StepPointer signed_sum_step(std::string name, int in, Shape in_shape, int64_t outputs, const int8_t* signs, int drop,

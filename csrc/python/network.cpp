@@ -10,6 +10,7 @@
 
 #include "../deploy/network.h"
 #include "../deploy/steps.h"
+#include "../deploy/weight_bits.h"
 
 namespace py = pybind11;
 using namespace bnnkit::deploy;
@@ -47,6 +48,16 @@ HeldStep held(const StepPointer& step) { return std::const_pointer_cast<Step>(st
 struct HeldWeights {
     std::shared_ptr<const ArrayWeights> weights;
 };
+
+// The same layout with weight bits as files hold them.
+HeldWeights with_bits(ArrayWeights w, const Array<uint8_t>& bits) {
+    const bnnkit::ArrayLayout layout = bnnkit::layout_of(w.geometry, w.channels_per_array, w.tap);
+    const int64_t outputs = w.geometry.out_channels, count = w.w_planes * outputs * layout.channels * layout.taps;
+    if (bits.size() != bnnkit::ceil_div(count, 8))
+        throw std::invalid_argument("bits: " + std::to_string(count) + " needed, without gaps");
+    w.rows = arranged(bits.data(), w.w_planes, outputs, layout);
+    return {std::make_shared<const ArrayWeights>(std::move(w))};
+}
 
 class HeldNetwork {
 public:
@@ -131,6 +142,39 @@ static void bind_finish(py::module_& m) {
              py::arg("flip") = py::none(), py::arg("activation") = py::none(), py::arg("integers") = py::none());
 }
 
+static void bind_faults(py::module_& m) {
+    py::enum_<BitKind>(m, "BitKind")
+        .value("flip", BitKind::flip)
+        .value("stuck0", BitKind::stuck0)
+        .value("stuck1", BitKind::stuck1)
+        .value("random", BitKind::random);
+    py::class_<BitFaults>(m, "BitFaults", "Bits that are hit; see csrc/deploy/faults.h.")
+        .def(py::init([](BitKind kind, uint64_t below, uint32_t state, int bit) {
+                 if (below > uint64_t{1} << 32) throw std::invalid_argument("below: at most 2^32");
+                 return BitFaults{kind, below, state, bit};
+             }),
+             py::kw_only(), py::arg("kind"), py::arg("below"), py::arg("state"), py::arg("bit"));
+    py::class_<ConverterFaults>(m, "ConverterFaults", "Gains, offsets, noise, codes; see csrc/deploy/faults.h.")
+        .def(py::init([](const Array<int64_t>& thresholds, std::optional<Array<int32_t>> gain,
+                         std::optional<Array<int64_t>> offset, std::optional<Array<int64_t>> noise, uint32_t state,
+                         std::optional<Array<int32_t>> stuck, std::optional<BitFaults> bits) {
+                 return ConverterFaults{vector_of<int64_t>(thresholds),
+                                        vector_of(gain),
+                                        vector_of(offset),
+                                        vector_of(noise),
+                                        state,
+                                        vector_of(stuck),
+                                        bits.value_or(BitFaults{})};
+             }),
+             py::kw_only(), py::arg("thresholds"), py::arg("gain"), py::arg("offset"), py::arg("noise"),
+             py::arg("state"), py::arg("stuck"), py::arg("bits"));
+    py::class_<ArrayFaults>(m, "ArrayFaults", "Faults of one layer on arrays.")
+        .def(py::init([](std::optional<BitFaults> input, std::optional<ConverterFaults> converter) {
+                 return ArrayFaults{input, std::move(converter)};
+             }),
+             py::kw_only(), py::arg("input") = py::none(), py::arg("converter") = py::none());
+}
+
 static void bind_steps(py::module_& m) {
     py::class_<Operations>(m, "Operations", "What a chip would do for one image.")
         .def_readonly("binary_macs", &Operations::binary_macs)
@@ -192,43 +236,47 @@ static void bind_steps(py::module_& m) {
                           const Finish& finish) { return held(mean_step(name, in, shape_of(in_shape), one, finish)); });
 
     py::class_<HeldWeights>(m, "ArrayWeights", "Packed weights of one layer and the layout they have.")
-        .def(py::init([](const Array<uint8_t>& rows, std::array<int64_t, 3> in_shape, std::array<int64_t, 2> kernel,
-                         std::array<int64_t, 2> stride, std::array<int64_t, 2> padding, int64_t channels_per_array,
-                         bool tap, int x_planes, bool x_thermometer, bool w_thermometer, bool flatten) {
-                 if (rows.ndim() != 3 || rows.shape(2) % 8 != 0)
-                     throw std::invalid_argument("rows: needed [planes, outputs, whole words]");
-                 if (x_planes < 1 || x_planes > 4 || rows.shape(0) < 1 || rows.shape(0) > 4 || channels_per_array < 1)
-                     throw std::invalid_argument("rows: needed 1 to 4 planes");
-                 auto w = std::make_shared<ArrayWeights>();
-                 w->geometry = geometry_of(shape_of(in_shape), rows.shape(1), kernel, stride, padding);
-                 w->channels_per_array = channels_per_array;
-                 w->tap = tap;
-                 w->x_planes = x_planes;
-                 w->w_planes = static_cast<int>(rows.shape(0));
-                 w->x_thermometer = x_thermometer;
-                 w->w_thermometer = w_thermometer;
-                 w->flatten = flatten;
-                 w->rows.resize(static_cast<size_t>(rows.size()) / 8);
-                 memcpy(w->rows.data(), rows.data(), static_cast<size_t>(rows.size()));
-                 return HeldWeights{w};
+        .def(py::init([](const Array<uint8_t>& bits, int planes, int64_t outputs, std::array<int64_t, 3> in_shape,
+                         std::array<int64_t, 2> kernel, std::array<int64_t, 2> stride, std::array<int64_t, 2> padding,
+                         int64_t channels_per_array, bool tap, int x_planes, bool x_thermometer, bool w_thermometer,
+                         bool flatten) {
+                 if (x_planes < 1 || x_planes > 4 || planes < 1 || planes > 4 || channels_per_array < 1)
+                     throw std::invalid_argument("bits: needed 1 to 4 planes");
+                 ArrayWeights w;
+                 w.geometry = geometry_of(shape_of(in_shape), outputs, kernel, stride, padding);
+                 w.channels_per_array = channels_per_array;
+                 w.tap = tap;
+                 w.x_planes = x_planes;
+                 w.w_planes = planes;
+                 w.x_thermometer = x_thermometer;
+                 w.w_thermometer = w_thermometer;
+                 w.flatten = flatten;
+                 return with_bits(std::move(w), bits);
              }),
-             py::kw_only(), py::arg("rows"), py::arg("in_shape"), py::arg("kernel"), py::arg("stride"),
-             py::arg("padding"), py::arg("channels_per_array"), py::arg("tap"), py::arg("x_planes"),
-             py::arg("x_thermometer"), py::arg("w_thermometer"), py::arg("flatten"));
+             py::kw_only(), py::arg("bits"), py::arg("planes"), py::arg("outputs"), py::arg("in_shape"),
+             py::arg("kernel"), py::arg("stride"), py::arg("padding"), py::arg("channels_per_array"), py::arg("tap"),
+             py::arg("x_planes"), py::arg("x_thermometer"), py::arg("w_thermometer"), py::arg("flatten"))
+        .def("with_bits",
+             [](const HeldWeights& held, const Array<uint8_t>& bits) { return with_bits(*held.weights, bits); });
 
-    m.def("array_step",
-          [](const std::string& name, int in, std::array<int64_t, 3> in_shape, const HeldWeights& weights,
-             const std::optional<Array<int32_t>>& thresholds, const std::optional<Array<int32_t>>& levels, double scale,
-             double offset, const std::optional<Array<float>>& bias, const std::optional<Array<int32_t>>& gate,
-             bool gate_skips, const Finish& finish, const HeldStep& like) {
-              ArrayConverter converter{vector_of(thresholds), vector_of(levels), scale, offset, vector_of(bias)};
-              return held(array_step(name, in, shape_of(in_shape), weights.weights, std::move(converter),
-                                     {vector_of(gate), gate_skips}, finish, like.get()));
-          });
+    m.def(
+        "array_step",
+        [](const std::string& name, int in, std::array<int64_t, 3> in_shape, const HeldWeights& weights,
+           const std::optional<Array<int32_t>>& thresholds, const std::optional<Array<int32_t>>& levels, double scale,
+           double offset, const std::optional<Array<float>>& bias, const std::optional<Array<int32_t>>& gate,
+           bool gate_skips, const Finish& finish, const HeldStep& like, const ArrayFaults& faults) {
+            ArrayConverter converter{vector_of(thresholds), vector_of(levels), scale, offset, vector_of(bias)};
+            return held(array_step(name, in, shape_of(in_shape), weights.weights, std::move(converter),
+                                   {vector_of(gate), gate_skips}, finish, faults, like.get()));
+        },
+        py::arg("name"), py::arg("in_buffer"), py::arg("in_shape"), py::arg("weights"), py::kw_only(),
+        py::arg("thresholds"), py::arg("levels"), py::arg("scale"), py::arg("offset"), py::arg("bias"), py::arg("gate"),
+        py::arg("gate_skips"), py::arg("finish"), py::arg("like"), py::arg("faults") = ArrayFaults{});
 }
 
 void bind_network(py::module_& m) {
     bind_finish(m);
+    bind_faults(m);
     bind_steps(m);
     py::class_<HeldNetwork>(m, "Network", "Steps put together; torch.ops.bnnkit.run_networks runs it by its number.")
         .def(py::init<const std::vector<HeldStep>&>())

@@ -2,32 +2,16 @@
 // sums of values with signs. Every instruction set must leave the same.
 #include <memory>
 
-#include "../deploy/code.h"
 #include "check.h"
 #include "plain_threads.h"
 #include "random_conv.h"
 #include "random_converter.h"
+#include "usable_codes.h"
 
 using namespace bnnkit;
 using namespace bnnkit::deploy;
 
 namespace {
-
-struct Named {
-    Isa isa;
-    const Code& (*code)();
-};
-
-std::vector<Named> codes() {
-    std::vector<Named> usable_codes{{Isa::reference, code_portable}};
-#if defined(__x86_64__)
-    for (const Named& named : {Named{Isa::avx2, code_avx2}, Named{Isa::avx512, code_avx512}})
-        if (usable(named.isa)) usable_codes.push_back(named);
-#elif defined(__aarch64__)
-    usable_codes.push_back({Isa::neon, code_neon});
-#endif
-    return usable_codes;
-}
 
 int64_t padded(int64_t channels) { return ceil_div(channels, kPanelChannels) * kPanelChannels; }
 
@@ -91,7 +75,7 @@ struct IntegerEnding {
     // value(pixel, channel) of every code must be what `expected` says, and its bit, too.
     template <class Run, class Expected>
     void check(const std::string& what, const Run& body, const Expected& expected) const {
-        for (const Named& named : codes()) {
+        for (const NamedCode& named : usable_codes()) {
             std::vector<int32_t> values(static_cast<size_t>(shape.pixels() * shape.stride()));
             std::vector<uint64_t> bits(static_cast<size_t>(shape.pixels() * shape.words()));
             Finishing f;
@@ -188,7 +172,7 @@ TEST("deploy: blocks of integers") {
                 const std::unique_ptr<ArrayCode> array(
                     code.new_integer_array({packed.conv, borders, panels, converts ? &counts : nullptr, {}}));
                 const Memory scratch(array->scratch_bytes());
-                array->run(packed.conv.x, g.batch, SumScale{}, f, scratch.data());
+                array->run({packed.conv.x, g.batch}, SumScale{}, f, scratch.data());
             },
             [&](int64_t pixel, int64_t channel) {
                 const int64_t sum = sums[static_cast<size_t>(pixel * g.out_channels + channel)];
@@ -269,7 +253,7 @@ TEST("deploy: precision gates") {
             wanted.push_back(static_cast<float>(2 * high[v] + (opens ? low[v] : 0)));
         }
         const Shape shape{g.out_channels, g.batch * g.out_pixels(), 1};
-        for (const Named& named : codes())
+        for (const NamedCode& named : usable_codes())
             for (const bool skips : {false, true}) {
                 const Code& code = named.code();
                 const Panels panels(packed.conv, code.panel_columns);
@@ -282,7 +266,7 @@ TEST("deploy: precision gates") {
                 Finishing f;
                 f.channels = shape.channels, f.stride = shape.stride(), f.words = shape.words();
                 f.floats = values.data();
-                array->run(packed.conv.x, g.batch, SumScale{1, 0, nullptr, true}, f, scratch.data());
+                array->run({packed.conv.x, g.batch}, SumScale{1, 0, nullptr, true}, f, scratch.data());
                 for (size_t v = 0; v < values.size(); ++v)
                     if (static_cast<int64_t>(v) % shape.stride() < shape.channels) got.push_back(values[v]);
                 check::describe(name_of(named.isa), skips ? ", skipping, " : ", ", dense.text());

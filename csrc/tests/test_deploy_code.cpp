@@ -193,7 +193,7 @@ TEST("deploy: array convolutions") {
                       const std::unique_ptr<ArrayCode> array(
                           code.new_array({packed.conv, borders, panels, converts ? &converter : nullptr, {}}));
                       const Memory scratch(array->scratch_bytes());
-                      array->run(packed.conv.x, g.batch, in_float ? exact : scale, f, scratch.data());
+                      array->run({packed.conv.x, g.batch}, in_float ? exact : scale, f, scratch.data());
                   });
     }
 }

@@ -41,6 +41,7 @@ TINY = {
     "reactnet18": (2, 1),
     "fracbnn20": (2, 1),
     "train": (4, 1),
+    "campaign": (4, 2, 1),
 }
 
 
@@ -51,7 +52,15 @@ def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "peak_of_inference", lambda side, *sizes: 300 if side == "loop" else 100)
 
 
-NETWORKS = ("model", "vgg9", "vgg7", "reactnet18", "fracbnn20", "train")  # their scalar kernels would take minutes
+NETWORKS = (
+    "model",
+    "vgg9",
+    "vgg7",
+    "reactnet18",
+    "fracbnn20",
+    "train",
+    "campaign",
+)  # their scalar kernels would take minutes
 
 
 def tiny(kernel: str, against: list[str] | None = None) -> Report:

@@ -20,6 +20,7 @@ from bnnkit_cli import output
 PNG = b"\x89PNG\r\n\x1a\n"
 OPTIONS = {"dataset": "digits", "width": 1, "batch": 64, "limit": 200, "epochs": 2, "threads": 1}
 TINY = [f"--{name}={value}" for name, value in {**OPTIONS, "ao-bit": "fp", "adc-bit": "fp"}.items()]
+INJECT = "bnnkit inject puts every fault into a trained network"
 
 
 @pytest.fixture(autouse=True)
@@ -183,6 +184,35 @@ def test_a_network_learns_from_another(bnnkit: Command) -> None:
     assert code == 4 and "is not the teacher the series was begun with" in err
 
 
+@pytest.mark.parametrize(
+    ("plain", "fault"), [([], "latent:gauss@0.4"), (["--noise-std"], "latent:gauss@0.4,std=plain")]
+)
+def test_faults_in_both_forms(bnnkit: Command, plain: list[str], fault: str) -> None:
+    flags = ["--fault", "weight:flip@1e-2", "--fault", "weight:stuck0@0.1", "--noise", "0.4", *plain]
+    code, _out, err = bnnkit("train", "mlp", *TINY, "--w-bit", "1", *flags)
+    assert code == 0, err
+    assert f"faults in every step, none in evaluations: weight:flip@0.01, weight:stuck0@0.1, {fault}\n" in err
+    run = runs.resolve("latest")
+    assert f'faults = ["weight:flip@0.01", "weight:stuck0@0.1", "{fault}"]' in run.config.read_text()
+    code, _out, err = bnnkit("train", "--resume", "latest", "--noise", "0.5")
+    assert code == 4 and "given latent:gauss@0.5" in err
+    code, out, _err = bnnkit("train", "mlp", *TINY, "--w-bit", "1", *flags, "--dry-run")
+    assert code == 0 and fault in out
+
+
+def test_weight_standardization_and_margins(bnnkit: Command) -> None:
+    flags = ["--weight-standardization", "--loss", "margin", "--margin", "3"]
+    code, _out, err = bnnkit("train", "mlp", *TINY, *flags)
+    assert code == 0, err
+    run = runs.resolve("latest")
+    text = run.config.read_text()
+    assert "weight_standardization = true" in text and "margin = 3.0" in text
+    assert checkpoint.read_metadata(run.best)["model"]["weight_standardization"] is True
+    assert bnnkit("train", "--resume", "latest", *flags)[0] == 0
+    assert bnnkit("train", "--recipe", str(run.config), "--dry-run")[0] == 0
+    assert bnnkit("eval", str(run.path))[0] == 0
+
+
 def test_a_dry_run_writes_nothing(bnnkit: Command) -> None:
     code, out, _err = bnnkit("train", "mlp", *TINY, "--seeds", "3", "--dry-run")
     assert code == 0
@@ -257,6 +287,12 @@ def test_a_non_finite_loss_stops_saves_and_names_the_layer(bnnkit: Command) -> N
         (["mlp", "--distill", "1.5"], 2, "--distill 1.5: a number from 0 to 1 was needed", "leave it out"),
         (["mlp", "--distill", "0.5"], 2, "--distill 0.5: a teacher was needed", "give --teacher"),
         (["mlp", "--clip-factor", "-1"], 2, "--clip-factor -1.0: 0 (off) or a positive", "leave it out"),
+        (["cnv", "--fault", "weight@0.1"], 2, "fault 'weight@0.1': SITE:KIND@RATE", "--fault weight:flip@0.01"),
+        (["cnv", "--fault", "cell:stuck0@0.1"], 2, "training has no faults of the site cell", INJECT),
+        (["cnv", "--noise-std"], 2, "--noise-std: says what --noise means", "--noise 0.4 --noise-std"),
+        (["cnv", "--noise", "-1"], 2, "fault 'latent:gauss@-1': sigma -1; a number of at", "--fault latent:gauss@1"),
+        (["cnv", "--loss", "margn"], 2, "unknown loss 'margn'", "did you mean 'margin'?"),
+        (["cnv", "--margin", "2"], 2, "--margin 2.0: the loss margin was needed", "give --loss margin"),
         (["mlp", "--value-gradient", "st"], 2, "unknown value gradient 'st'", "did you mean 'ste'?"),
         (["mlp", "--init", "none.safetensors"], 3, "none.safetensors: does not exist", "ls ."),
         (["mlp", "--resume", "latest"], 3, "runs/train: holds no run yet", "bnnkit train --help"),

@@ -124,24 +124,6 @@ def test_faulty_bits_are_as_many_as_expected(rate: float) -> None:
     assert abs(drawn.wrong - found.faulty / 2) < 2 * found.faulty**0.5
 
 
-@pytest.mark.parametrize(
-    ("fault", "repair", "varies"),
-    [
-        (ImageFault(6), "none", True),
-        (ImageFault(6), "msb", False),
-        (ImageFault(6, rate=0.5), "msb", True),
-        (ImageFault(6, rate=0), "none", False),
-        (ImageFault(6, "flip"), "none", False),
-        (ImageFault(6, "stuck1", 0.5), "none", True),
-    ],
-)
-def test_what_varies_from_map_to_map(fault: ImageFault, repair: str, varies: bool) -> None:
-    means = parse_repair(repair, fault.bit)
-    assert fault.varies(means) is varies
-    one, two = (read(images(), fault, (0, number, INDICES), means).images for number in (0, 1))
-    assert torch.equal(one, two) is not varies
-
-
 def test_repairs_name_the_bit_they_copy() -> None:
     assert parse_repair("none", 3) == NO_REPAIR
     assert parse_repair("neighbor", 3) == parse_repair("neighbor:-1", 3) == Repair("neighbor", 2)

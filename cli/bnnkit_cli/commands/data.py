@@ -24,7 +24,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document in
 @app.command("prepare")
 def prepare_dataset(
     name: Annotated[
-        str, typer.Argument(help="digits, mnist, cifar10, cifar100, tiny-imagenet, or a new name for a folder of images.")
+        str, typer.Argument(help="digits, mnist, cifar10, cifar100, tiny-imagenet, or a new name for image folders.")
     ],
     source: Annotated[
         Path | None,

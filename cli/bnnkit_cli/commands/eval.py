@@ -185,8 +185,7 @@ def _prepare(batch: int, limit: int | None, threads: int | None) -> None:
 
 
 def _warn_of_other_data(trained: Subject, data: Dataset) -> None:
-    known = trained.provenance.get("fingerprint")
-    if known is not None and known != data.fingerprint:
+    if trained.is_foreign(data):
         output.warn(f"{trained.path}: trained on other data than this {data.name} (fingerprints differ)")
 
 

@@ -1,56 +1,93 @@
-"""`bnnkit inject`: accuracy of a trained network whose images lie in a faulty memory, without and with repair."""
+"""`bnnkit inject`: what faults cost a trained network, wherever they are, and what a repair brings back."""
 
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bnnkit.errors import InterruptedRunError, UsageError
+from bnnkit.errors import MismatchError
 from bnnkit_cli import output
-from bnnkit_cli.commands.inject_report import print_tables
+from bnnkit_cli.commands.inject_work import Work
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from bnnkit.data import Dataset
-    from bnnkit.faults import Network, Setting, Trial
     from bnnkit.runs import Run
-    from bnnkit.train.subject import Subject
-
-MAPS = 3
-"""Fault maps, where they differ."""
 
 
 # The parameters are the documentation of the command, which makes the function long.
 def inject(
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SITE:KIND@AMOUNT[,key=value]",
+            help="What is faulty, such as weight:flip@0.01; may be repeated, all act at once. `bnnkit inject --sites` "
+            "lists sites, kinds and keys.",
+        ),
+    ] = None,
+    sites: Annotated[bool, typer.Option("--sites", help="List what can be faulty, and end.")] = False,
     bit: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             metavar="B",
-            help="Faulty bit of a pixel, 0 (least significant) to 7; may be repeated, or a list such as 5,6.",
+            help="Faulty bit of the pixels, 0 (least significant) to 7; may be repeated, or a list such as 5,6.",
         ),
-    ],
+    ] = None,
     kind: Annotated[
-        str, typer.Option(help="What a faulty bit reads as: random, stuck0, stuck1 or flip (the opposite).")
-    ] = "random",
-    rate: Annotated[float, typer.Option(help="Share of the pixels whose bit is faulty.")] = 1.0,
+        str | None,
+        typer.Option(
+            help="With --bit, what it reads as: random, stuck0, stuck1 or flip (the opposite) [default: random]."
+        ),
+    ] = None,
     repair: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="none, neighbor[:OFFSET] (copy of the adjacent lower bit, or of another) or msb (copy of bit 7); may "
-            "be repeated, or a list.",
+            help="With --bit: none, neighbor[:OFFSET] (copy of the adjacent lower bit, or of another) or msb (copy of "
+            "bit 7); may be repeated, or a list.",
         ),
     ] = None,
-    repeats: Annotated[
-        int | None, typer.Option(min=1, help=f"Fault maps [default: {MAPS}; 1 where all would be equal].")
+    rate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="R|A:B:logN",
+            help="Amounts instead of the faults' own, a row each and a curve: 0.01,0.1 or 1e-5:1e-1:log9; with --bit "
+            "the share of pixels [default: 1].",
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the fault maps.")] = 0,
+    layers: Annotated[
+        str | None, typer.Option(metavar="GLOB", help="Layers with faults, such as 'stages.2.*' [default: all].")
+    ] = None,
+    per_layer: Annotated[
+        bool | None, typer.Option("--per-layer", help="A row per layer, with the faults in no other.")
+    ] = None,
+    per_bit: Annotated[bool | None, typer.Option("--per-bit", help="A row per bit of the codes or pixels.")] = None,
+    noise_std: Annotated[
+        bool, typer.Option("--noise-std", help="latent:gauss@S has the standard deviation S instead of S^2.")
+    ] = False,
+    repeats: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|auto",
+            help="Fault maps; auto: 8, 16, 32, 64 or 128, until the 95 % interval is narrow enough [default: 8; with "
+            "--bit 3; 1 where all would be equal].",
+        ),
+    ] = None,
+    ci: Annotated[
+        float | None, typer.Option(help="With --repeats auto: half of that interval, in points [default: 0.25].")
+    ] = None,
+    drop: Annotated[
+        float | None, typer.Option(help="Points below golden that are tolerated: yield, knee of a curve [default: 1].")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the fault maps [default: 0].")] = None,
+    replay: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Fault sites of another campaign, instead of --fault.")
+    ] = None,
+    save_sites: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the faulty bits of weights, for --replay.")
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -59,207 +96,164 @@ def inject(
         ),
     ] = None,
     adc_bit: Annotated[
-        str | None, typer.Option(help="Bits of the converters: 1, 2, 3, 4 or fp [default: as trained].")
+        str | None,
+        typer.Option(
+            help="Bits of the converters: 1, 2, 3, 4 or fp (bit-serial networks: to 8) [default: as trained]."
+        ),
     ] = None,
     dataset: Annotated[str | None, typer.Option(help="Dataset [default: the one it was trained on].")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where prepared datasets live [default: $BNNKIT_DATA].")] = None,
-    backend: Annotated[str, typer.Option(help="auto, packed, torch or reference.")] = "auto",
+    backend: Annotated[str | None, typer.Option(help="auto, packed, torch or reference [default: auto].")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use only N test images; marks the result limited.")] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Images per forward pass; the result does not depend on it.")] = 256,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Images per pass; the result does not depend on it [default: 256].")
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Of the processor [default: all cores].")] = None,
     picture: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE.png", help="Some images, clean, faulty and repaired [default: in the run directory]."
+            metavar="FILE.png", help="Images clean, faulty and repaired, or the curve [default: in the run directory]."
         ),
+    ] = None,
+    resume: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Finish an interrupted campaign: latest, or its path or name.")
     ] = None,
     runs_dir: Annotated[Path, typer.Option(help="Where run directories live.")] = Path("runs"),
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
 ) -> None:
-    """Put faults into the memory that holds the images, and measure what they cost and what a repair brings back.
+    """Put faults into a trained network or its images, and measure what they cost.
 
-    Also called `bnnkit inject-faults`. Bit B of the stored bytes is faulty, in every pixel or in a share of them. The
-    table has a row without faults (golden), one with faults, and one per repair; a repair knows which bits are faulty
-    and replaces no others. Accuracies are means over fault maps, with an interval. A map follows from its seed and
-    number alone, and faults at a lower rate are some of those at a higher one.
+    Also called `bnnkit inject-faults`. The table has a row without faults (golden), one with faults, and with --bit one
+    per repair, which knows the faulty bits and replaces no others. Accuracies are means over fault maps, with an
+    interval. A map follows from its seed and number alone, and faults at a lower rate are some of those at a higher
+    one.
 
-    Everything is written to runs/inject/<name>-<time>-<hash>/. Ctrl-C saves the evaluations that are finished.
+    Everything is written to runs/inject/<name>-<time>-<hash>/. Ctrl-C saves the evaluations that are finished, and
+    --resume does the others.
     """
-    from bnnkit import deploy, faults
-    from bnnkit.cim import parse_adc_bits
+    if sites:
+        output.result_table(("site", "what", "kinds", "options"), _sites())
+        return
+    from bnnkit import deploy
     from bnnkit.decompose import check_name
+    from bnnkit.faults import plan
     from bnnkit.faults.record import begin
-    from bnnkit.train.images import limited
     from bnnkit.train.subject import find_or_sample
 
-    settings = _settings(bit, kind, rate, repair or [])
-    if picture is not None:
-        check_name(picture, (".png",))
+    given: dict[str, Any] = {
+        "fault": _with_plain_std(fault or [], noise_std) or None,
+        "bit": _parts(bit),
+        "kind": kind,
+        "repair": [name for name in _parts(repair) or [] if name != "none"] or None,
+        "rate": rate,
+        "layers": layers,
+        "per_layer": per_layer,
+        "per_bit": per_bit,
+        "repeats": repeats,
+        "ci": ci,
+        "drop": drop,
+        "seed": seed,
+        "replay": None if replay is None else str(replay),
+        "model": model,
+        "adc_bit": adc_bit,
+        "dataset": dataset,
+        "backend": backend,
+        "limit": limit,
+        "batch": batch,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    run = None if resume is None else _found(resume, given, runs_dir)
+    options = plan.DEFAULTS | (given if run is None else run.options)
+    plan.check(options)
+    for path, suffix in ((picture, ".png"), (save_sites, ".safetensors")):
+        if path is not None:
+            check_name(path, (suffix,))
     if threads is not None:
         import torch
 
         torch.set_num_threads(threads)
-    maps = _maps(settings, repeats)
-    trained = find_or_sample(model, root=runs_dir)
+    trained = find_or_sample(options["model"], root=runs_dir)
     sample = trained.path == deploy.SAMPLE
     output.log(f"no run in {runs_dir}: the sample network of the package" if sample else f"network: {trained.path}")
-    changes: dict[str, Any] = {} if adc_bit is None else {"adc_bit": parse_adc_bits(adc_bit)}
-    network = faults.Network(trained, changes, backend)
-    if network.not_packed is not None:
-        output.log(f"not packed: {network.not_packed}")
-    data = trained.dataset(dataset, data_dir)
-    if trained.provenance.get("fingerprint") not in (None, data.fingerprint):
+    data = trained.dataset(options["dataset"], data_dir)
+    if trained.is_foreign(data):
         output.warn(f"{trained.path}: trained on other data than this {data.name} (fingerprints differ)")
     # Images that do not fit are refused before anything is written.
     trained.preparation.fit(data.test.images[:1])
-    options = {
-        "model": str(trained.path),
-        "dataset": data.name,
-        "bit": list(dict.fromkeys(setting.fault.bit for setting in settings)),
-        "kind": kind,
-        "rate": rate,
-        "repair": [name for name in dict.fromkeys(s.repair.name for s in settings) if name != "none"],
-        "repeats": maps,
-        "seed": seed,
-        "adc_bit": changes.get("adc_bit"),
-        "limit": limit,
-        "batch": batch,
-        "backend": backend,
-    }
-    run = begin(options, trained, data, argv=["bnnkit", *sys.argv[1:]], root=runs_dir)
-    output.log(f"run {run.path}")
-    work = _Work(trained, network, data, limited(len(data.test), limit), settings, maps, options, run)
-    work.measure(json=json, picture=picture)
+    options |= {"model": str(trained.path), "dataset": data.name}
+    work = Work.of(trained, data, options)
+    if save_sites is not None:
+        work.save_sites(save_sites)
+    if run is None:
+        argv = ["bnnkit", *sys.argv[1:]]
+        work.run = begin(work.options, trained, data, what=_what(options), argv=argv, root=runs_dir)
+    else:
+        work.resume(run.run)
+    with work.run.held():
+        output.log(f"run {work.run.path}")
+        work.measure(json=json, picture=picture)
 
 
-def _settings(bits: Sequence[str], kind: str, rate: float, repairs: Sequence[str]) -> list[Setting]:
-    """Return the rows that are asked for: for every bit without repair, then with each."""
-    from bnnkit.faults import ImageFault, Setting, parse_repair
+class _Resumed:
+    """An interrupted campaign and the options it was begun with."""
 
-    found = []
-    for text in _parts(bits):
-        if not text.isdecimal():
-            raise UsageError(f"--bit '{text}': a number from 0 to 7 was needed", hint="--bit 6")
-        fault = ImageFault(int(text), kind, rate)
-        found += [Setting(fault, parse_repair(name, fault.bit)) for name in ("none", *_parts(repairs))]
-    return list(dict.fromkeys(found))
+    def __init__(self, run: Run, options: dict[str, Any]) -> None:
+        self.run, self.options = run, options
 
 
-def _parts(values: Sequence[str]) -> list[str]:
-    return [part.strip() for value in values for part in value.split(",")]
+def _found(reference: str, given: Mapping[str, Any], runs_dir: Path) -> _Resumed:
+    """Return the campaign to resume.
+
+    Raises:
+        MissingError: there is none like that.
+        MismatchError: it is finished, or was begun with other options than those given now.
+    """
+    from bnnkit import runs
+    from bnnkit.faults.record import read_options
+
+    run = runs.resolve(reference, command="inject", root=runs_dir)
+    options = read_options(run)
+    changed = {name: value for name, value in given.items() if _plain(options.get(name)) != _plain(value)}
+    if changed:
+        lines = [f"\n  {name}: {options.get(name)} in the run, {value} now" for name, value in changed.items()]
+        raise MismatchError(
+            f"--resume {run.name}: begun with other options:{''.join(lines)}",
+            hint=f"bnnkit inject --resume {reference}, or start anew",
+        )
+    return _Resumed(run, options)
 
 
-def _maps(settings: Sequence[Setting], repeats: int | None) -> int:
-    if any(setting.varies for setting in settings):
-        return MAPS if repeats is None else repeats
-    if repeats is not None and repeats > 1:
-        fault = settings[0].fault
-        output.log(f"{fault.kind} at rate {fault.rate:g} is the same in every fault map: one instead of {repeats}")
-    return 1
+def _plain(value: Any) -> Any:
+    return [str(part) for part in value] if isinstance(value, list) else str(value)
 
 
-class _Work:
-    """One campaign: from the network to the printed tables."""
+def _with_plain_std(faults: list[str], plain: bool) -> list[str]:
+    """Let sigma of latent weights be their standard deviation, where that is asked for."""
+    from bnnkit.cim import parse_fault
 
-    def __init__(
-        self,
-        trained: Subject,
-        network: Network,
-        data: Dataset,
-        indices: Tensor,
-        settings: Sequence[Setting],
-        maps: int,
-        options: dict[str, Any],
-        run: Run,
-    ) -> None:
-        from bnnkit.faults import plan
+    parsed = [parse_fault(text) for text in faults]
+    means = [plain and (f.site, f.kind) == ("latent", "gauss") and f.option("std") is None for f in parsed]
+    return [str(f.with_option("std", "plain") if mean else f) for f, mean in zip(parsed, means, strict=True)]
 
-        self.trained, self.network, self.data, self.indices = trained, network, data, indices
-        self.settings, self.maps, self.options, self.run = settings, maps, options, run
-        self.planned = 1 + len(plan(settings, maps))
 
-    def measure(self, *, json: bool, picture: Path | None) -> None:
-        """Evaluate, save, draw and print.
+def _parts(values: list[str] | None) -> list[str] | None:
+    return None if values is None else [part.strip() for value in values for part in value.split(",")]
 
-        Raises:
-            InterruptedRunError: after Ctrl-C, when everything that is finished is saved and printed.
-        """
-        from bnnkit.faults.record import finish
 
-        start = time.perf_counter()
-        trials = self._evaluate()
-        if trials:
-            path = self.run.path / "images.png" if picture is None else picture
-            self._draw(path, trials)
-            document = self._document(trials, path, time.perf_counter() - start)
-            if document["finished"]:
-                finish(self.run, document)
-            if json:
-                output.emit_json("inject", document)
-            else:
-                print_tables(document)
-        if len(trials) < self.planned:
-            raise InterruptedRunError(
-                f"inject: {len(trials)} of {self.planned} evaluations are finished, and saved in {self.run.path}",
-                hint="run the command again: the fault maps are the same",
-            )
+def _what(options: Mapping[str, Any]) -> str:
+    if options["bit"]:
+        return f"bit{'.'.join(map(str, options['bit']))}-{options['kind']}"
+    if options["replay"]:
+        return "replay"
+    return "-".join(text.partition("@")[0].replace(":", "-") for text in options["fault"])[:60]
 
-    def _evaluate(self) -> list[Trial]:
-        from bnnkit.faults import measure
-        from bnnkit.faults.record import save
-        from bnnkit.train.interrupt import stop_on_signals
 
-        trials: list[Trial] = []
-        total = self.planned * len(self.indices)
-        with stop_on_signals() as stop, output.progress("images", total) as bar:
-            each = measure(
-                self.network,
-                self.data.test,
-                self.indices,
-                self.settings,
-                self.maps,
-                seed=self.options["seed"],
-                batch=self.options["batch"],
-                each=lambda done: None if done == total else bar.update(done, total, f"{len(trials)} evaluated"),
-                stop=lambda: stop,
-            )
-            for trial in each:
-                trials.append(trial)
-                save(self.run, trials)
-        return trials
+def _sites() -> list[list[object]]:
+    from bnnkit.cim import SITES
 
-    def _draw(self, path: Path, trials: Sequence[Trial]) -> None:
-        from bnnkit.faults.picture import draw
-        from bnnkit.faults.result import row
-
-        found = list(dict.fromkeys(trial.setting for trial in trials))
-        accuracies = {setting: row(setting, trials, self.maps)["accuracy"] for setting in found}
-        title = f"{self.trained.checkpoint.config['name']} on {self.data.name}"
-        draw(path, title, self.data.test, self.indices, self.settings, self.options["seed"], accuracies)
-
-    def _document(self, trials: Sequence[Trial], picture: Path, seconds: float) -> dict[str, Any]:
-        from bnnkit.faults.result import row, tables
-
-        data = self.data
-        config = {**self.trained.checkpoint.config}
-        config |= {} if self.options["adc_bit"] is None else {"adc_bit": self.options["adc_bit"]}
-        return {
-            "checkpoint": str(self.trained.path),
-            "model": config,
-            "provenance": self.trained.provenance,
-            "dataset": {"name": data.name, "fingerprint": data.fingerprint, "note": data.note},
-            "images": len(self.indices),
-            "of_images": len(data.test),
-            "limited": len(self.indices) < len(data.test),
-            "backend": self.network.computed,
-            "seed": self.options["seed"],
-            "repeats": self.maps,
-            "finished": len(trials) == self.planned,
-            "evaluations": [len(trials), self.planned],
-            "golden": row(None, trials, self.maps),
-            "tables": tables(trials, self.settings, self.maps, len(self.indices) * data.test.images[0].numel()),
-            "seconds": seconds,
-            "fault_seconds": sum(trial.fault_seconds for trial in trials),
-            "run": str(self.run.path),
-            "picture": str(picture),
-        }
+    found: list[list[object]] = []
+    for name in SITES:
+        site = SITES.get(name)
+        keys = ", ".join(f"{key}={value}" for key, value in site.keys.items())
+        found.append([name, site.text + (f" (sigma: {site.unit})" if site.unit else ""), ", ".join(site.kinds), keys])
+    return found

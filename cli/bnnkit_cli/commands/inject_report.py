@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bnnkit_cli import output
 
-COLUMNS = ("image memory", "maps", "test %", "95 % interval", "correct", "change", "SDC %")
+COLUMNS = ("maps", "test %", "95 % interval", "correct", "change", "SDC %", "yield")
+MOST_COUNTS = 4
+"""Counts of single maps that are listed; of more maps, their sum is."""
 
 
 def print_tables(document: Mapping[str, Any]) -> None:
-    """Print a table per faulty bit, and what must be said about all of them."""
+    """Print the tables, and what must be said about all of them."""
     from bnnkit.checkpoint import describe
 
     heading = f"{document['checkpoint']}: {describe(document['model'])}, on {document['dataset']['name']}"
     for place, table in enumerate(document["tables"]):
         rows = [_row(row) for row in (document["golden"], *table["rows"])]
-        title = f"{heading}\n{table['text']}" if place == 0 else f"\n{table['text']}"
-        output.result_table(COLUMNS, rows, title=title, notes=_bits(table))
+        title = f"{heading}\n{table['table']}" if place == 0 else f"\n{table['table']}"
+        output.result_table((_first_column(table), *COLUMNS), rows, title=title, notes=[*_bits(table), *_knee(table)])
     output.result_text("")
     for note in _notes(document):
         output.result_text(note)
 
 
+def _first_column(table: Mapping[str, Any]) -> str:
+    rows = table["rows"]
+    if rows and rows[0]["amount"] is not None:
+        return "amount"
+    return "images" if rows and all(fault.startswith("input") for fault in rows[0]["faults"]) else "network"
+
+
 def _row(row: Mapping[str, Any]) -> list[object]:
     low, high = row["interval95"]
     is_golden = row["row"] == "golden"
+    within = None if is_golden else row["yield"]
     return [
         row["row"],
         None if is_golden or row["same_for_all_maps"] else len(row["maps"]),
@@ -35,20 +45,41 @@ def _row(row: Mapping[str, Any]) -> list[object]:
         f"{row['correct']:,}/{row['total']:,}",
         None if is_golden else f"{row['change']:+.2f}",
         None if is_golden else f"{row['changed_percent']:.2f}",
+        None if within is None else f"{within['maps']}/{within['of']}",
     ]
 
 
 def _bits(table: Mapping[str, Any]) -> list[str]:
-    """Say how many bits were faulty, and how many of them were read wrong without repair."""
-    faulty = next((row for row in table["rows"] if row["repair"] == "none"), None)
-    if faulty is None:
+    """Say how many bits were faulty without repair, how many were expected, and how many of them were read wrong."""
+    rows = [row for row in table["rows"] if row["repair"] == "none" and sum(m["faulty_bits"] for m in row["maps"])]
+    if not rows:
         return []
-    maps = faulty["maps"]
-    counts = [found["faulty_bits"] for found in maps]
+    if len(rows) == 1:
+        return [_counts(rows[0]["maps"])]
+    maps = [found for row in rows for found in row["maps"]]
+    faulty, expected = (sum(found[key] for found in maps) for key in ("faulty_bits", "expected_faulty_bits"))
+    return [f"faulty bits in all rows: {faulty:,}; {expected:,.0f} expected"]
+
+
+def _counts(maps: Sequence[Mapping[str, Any]]) -> str:
+    counts, expected = [found["faulty_bits"] for found in maps], maps[0]["expected_faulty_bits"]
     wrong = sum(found["wrong_bits"] for found in maps)
     share = f"{100 * wrong / sum(counts):.1f} % of them read wrong" if wrong else "none of them read wrong"
-    listed = " ".join(f"{count:,}" for count in dict.fromkeys(counts))
-    return [f"faulty bits per map: {listed}; {table['expected_faulty_bits']:,.0f} expected; {share}"]
+    different = list(dict.fromkeys(counts))
+    if len(different) > MOST_COUNTS:
+        return f"faulty bits per map: {sum(counts) / len(counts):,.1f} on average; {expected:,.1f} expected; {share}"
+    return f"faulty bits per map: {' '.join(f'{n:,}' for n in different)}; {expected:,.0f} expected; {share}"
+
+
+def _knee(table: Mapping[str, Any]) -> list[str]:
+    found = table.get("knee")
+    if found is None:
+        return []
+    drop = table["rows"][0]["yield"]["drop"]
+    if found["knee"] is None:
+        return [f"knee: the mean stays within {drop:g} points of golden"]
+    low, high = ("beyond" if found[end] is None else f"{found[end]:.3g}" for end in ("low", "high"))
+    return [f"knee, {drop:g} points below golden: {found['knee']:.3g} ({low} to {high})"]
 
 
 def _notes(document: Mapping[str, Any]) -> list[str]:
@@ -65,7 +96,10 @@ def _notes(document: Mapping[str, Any]) -> list[str]:
         if over_maps
         else "95 % interval: over images (Wilson)"
     )
+    drop = rows[0]["yield"]["drop"] if rows else 1
     notes.append("change: points against golden; SDC: predictions that differ from golden's")
-    notes.append(f"backend: {document['backend']}; picture: {document['picture']}")
+    notes.append(f"yield: maps with at most {drop:g} points less than golden")
+    shown = f"; picture: {document['picture']}" if document["picture"] else ""
+    notes.append(f"backend: {document['backend']}{shown}")
     notes.append(f"run: {document['run']}")
     return notes

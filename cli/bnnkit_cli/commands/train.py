@@ -70,6 +70,13 @@ def train(
     init: Annotated[
         Path | None, typer.Option(help="Checkpoint to start from: the same network, any bits and converters.")
     ] = None,
+    weight_standardization: Annotated[
+        bool | None,
+        typer.Option(
+            "--weight-standardization",
+            help="Standardize the latent weights of every output before their signs are taken.",
+        ),
+    ] = None,
     dataset: Annotated[
         str | None, typer.Option(help="Name from `bnnkit data list` [default: the usual one if prepared, else digits].")
     ] = None,
@@ -108,6 +115,13 @@ def train(
             "[default: by recipe or off]."
         ),
     ] = None,
+    loss: Annotated[
+        str | None, typer.Option(help="Distance from the labels: cross-entropy or margin [default: cross-entropy].")
+    ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option(help="Loss margin: how far from 0 every output is pushed, in units of the outputs [default: 1]."),
+    ] = None,
     label_smoothing: Annotated[
         float | None, typer.Option(help="Share of the target spread over all classes [default: 0].")
     ] = None,
@@ -128,6 +142,22 @@ def train(
     gate_target: Annotated[
         float | None, typer.Option(help="FracBNN: what the penalty pulls the thresholds to [default: 0].")
     ] = None,
+    faults: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fault",
+            metavar="SITE:KIND@AMOUNT",
+            help="Train with faults, new ones in every step, none in evaluations: bits of weight or activation (flip, "
+            "stuck0, stuck1, random) with a rate, latent weights (gauss, lognormal) with a sigma. Repeatable.",
+        ),
+    ] = None,
+    noise: Annotated[
+        float | None,
+        typer.Option(metavar="SIGMA", help="Short for --fault latent:gauss@SIGMA, whose deviation is SIGMA squared."),
+    ] = None,
+    noise_std: Annotated[
+        bool, typer.Option("--noise-std", help="SIGMA of --noise is the standard deviation itself.")
+    ] = False,
     seed: Annotated[int | None, typer.Option(help="Of everything random [default: 1].")] = None,
     seeds: Annotated[
         str | None, typer.Option(help="Several trainings: 1,2,3, or a number of them; mean and spread at the end.")
@@ -167,6 +197,7 @@ def train(
     names = {item.name for item in fields(Config)}
     asked = {name: value for name, value in context.params.items() if name in names and value is not None}
     given = {name: str(value) if isinstance(value, Path) else value for name, value in asked.items()}
+    given |= _faults(faults, noise, plain=noise_std)
     if resume is not None:
         if recipe or seeds or dry_run:
             raise UsageError(
@@ -182,6 +213,16 @@ def train(
         outcomes = _start(plan, chosen, runs_dir)
     report(outcomes, json=json)
     check_gate(outcomes, min_acc)
+
+
+def _faults(faults: Sequence[str] | None, noise: float | None, *, plain: bool) -> dict[str, tuple[str, ...]]:
+    """Return the faults a person gave in either form as an option of a training; nothing where there are none."""
+    if plain and noise is None:
+        raise UsageError("--noise-std: says what --noise means, which was needed", hint="--noise 0.4 --noise-std")
+    given = list(faults or ())
+    if noise is not None:
+        given.append(f"latent:gauss@{noise!r}{',std=plain' if plain else ''}")
+    return {"faults": tuple(given)} if given else {}
 
 
 def _plan(given: dict[str, Any], recipe: str | None, seeds: str | None, runs_dir: Path) -> tuple[Plan, list[int]]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bnnkit.counter import hash32, uniform
-from bnnkit.faults.draws import chosen, random_bits
+from bnnkit.draws import chosen, random_bits
 
 IMAGES = torch.tensor([0, 3, 70_000, 2**31 + 5])
 
