@@ -168,6 +168,18 @@ class Fault:
         return replace(self, options=tuple({**dict(self.options), key: value}.items()))
 
 
+def unit(fault: Fault) -> str:
+    """Say what a fault's amount is.
+
+    >>> unit(Fault("adc", "offset", 2.0)), unit(Fault("weight", "flip", 0.01))
+    ('sigma [counts]', 'rate of faults')
+    """
+    if fault.is_rate:
+        return "rate of faults"
+    found = "" if fault.kind in ("gain", "lognormal") else SITES.get(fault.site).unit
+    return f"sigma [{found}]" if found else "sigma"
+
+
 def parse_fault(text: str) -> Fault:
     """Return the fault that a person means by SITE:KIND@AMOUNT[,key=value]...
 

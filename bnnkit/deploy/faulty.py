@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from torch import Tensor
 
@@ -116,6 +116,14 @@ class LayerFaults:
 
     input: InputFaults | None = None
     converter: ConverterFaults | None = None
+
+
+class Hits(NamedTuple):
+    """Bits that could be hit, those that were, and those of them that read otherwise than they would have."""
+
+    bits: int
+    faulty: int
+    wrong: int
 
 
 def _below(rate: float) -> int:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bnnkit.deploy.builder import Builder, Parts
-from bnnkit.deploy.faulty import LayerFaults
+from bnnkit.deploy.faulty import Hits, LayerFaults
 from bnnkit.deploy.operations import Operations
 from bnnkit.deploy.plans import PLANS
 from bnnkit.deploy.weights import PackedWeights, pack_model, why_not
@@ -154,6 +154,12 @@ class PackedNetwork(nn.Module):
             return None
         counted = [step.take_gates() for step in self._steps]
         return Gates(sum(opened for opened, _ in counted), sum(outputs for _, outputs in counted))
+
+    def take_hits(self) -> tuple[Hits, Hits]:
+        """Return what faults did since the last call, and start anew: to the bits that layers read, and to codes."""
+        counted = [step.take_hits() for step in self._steps]
+        read, codes = (Hits(*map(sum, zip(*some, strict=True))) for some in zip(*counted, strict=True))
+        return read, codes
 
     def operations(self) -> dict[str, Operations]:
         """Return what a chip would do for one image, by step, as the steps themselves count it; gates as if open."""

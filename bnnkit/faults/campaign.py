@@ -166,6 +166,9 @@ class Campaign:
             for part, found in zip(parts, self.network.predict(networks, images, chosen), strict=True):
                 part.append(found)
             progress.add(len(chosen) * len(todo))
+        for network, counted, (setting, _) in zip(networks, hits, todo, strict=True):
+            if setting is not None:
+                counted.add(self.network.take_hits(network, setting.layer_faults))
         labels, predictions = self.split.labels[self.indices], [torch.cat(part) for part in parts]
         golden = self.golden = predictions[0] if self.golden is None else self.golden
         seconds = time.perf_counter() - begun
@@ -191,8 +194,7 @@ class Campaign:
 
     def _read(self, images: Tensor, setting: Setting, number: int, chosen: Tensor, hits: Hits) -> Tensor:
         found = read_all(images, setting.image_faults, (self.seed, number, chosen), setting.repair)
-        hits.faulty += found.faulty
-        hits.wrong += found.wrong
         expected = [expected_faulty(fault, images.numel()) for fault in setting.image_faults]
-        hits.expected += sum(found.faulty if some is None else some for some in expected)
+        counted = sum(found.faulty if some is None else some for some in expected)
+        hits.add(Hits(found.faulty, found.wrong, counted))
         return found.images

@@ -42,6 +42,12 @@ class Hits:
     wrong: int = 0
     expected: float = 0.0
 
+    def add(self, other: Hits) -> None:
+        """Count those of another place, too."""
+        self.faulty += other.faulty
+        self.wrong += other.wrong
+        self.expected += other.expected
+
 
 @dataclass(eq=False)
 class Faulty:
@@ -147,16 +153,21 @@ class Network:
         if fault.site in signals.SITES and self.golden.packed is None:
             reason = self.not_packed or f"--backend {self._backend}"
             raise UsageError(f"fault '{fault}': computed in packed networks only; {reason}", hint="--backend packed")
-        for memory in (self.memories[layer] for layer in layers):
+        memories = [self.memories[layer] for layer in layers]
+        if fault.site in signals.SITES:
+            memories = [memory for memory in memories if memory.reads_bits]
+            if not memories:
+                raise UsageError(
+                    f"fault '{fault}': layer {layers[0]} reads values, no bits", hint="--layers for others"
+                )
+        for memory in memories:
             memory.check_bit(fault)
-        if fault.site in ("partial-sum", "adc"):
-            for layer_name in layers:
-                layer = self.memories[layer_name].layer
-                if layer.adc is None or isinstance(layer, GatedConv2d):
-                    what = "has no converter" if layer.adc is None else "is precision-gated"
-                    raise UsageError(
-                        f"fault '{fault}': layer {layer_name} {what}", hint="--adc-bit 1, or --layers for others"
-                    )
+            gated = isinstance(memory.layer, GatedConv2d)
+            if fault.site in ("partial-sum", "adc") and (memory.layer.adc is None or gated):
+                what = "is precision-gated" if gated else "has no converter"
+                raise UsageError(
+                    f"fault '{fault}': layer {memory.name} {what}", hint="--adc-bit 1, or --layers for others"
+                )
         return None
 
     def _read_latent(self, fault: Fault) -> None:
@@ -185,7 +196,8 @@ class Network:
         if self._cells is not None:
             return Faulty(None, self._cells.programmed(faults, key))
         codes, found = self._codes(setting, key, recorded)
-        layers = {name: signals.layer_faults(self.memories[name], faults, key) for name in setting.layers}
+        memories = [self.memories[name] for name in setting.layers if self.memories[name].reads_bits]
+        layers = {memory.name: signals.layer_faults(memory, faults, key) for memory in memories}
         running = {name: layer for name, layer in layers.items() if layer is not None}
         if self.golden.packed is not None:
             found.packed = self.golden.packed.with_faults(codes, running)
@@ -212,6 +224,17 @@ class Network:
                 found.hits.expected += len(some.places) if some.expected is None else some.expected
             codes[name], found.sites[name] = packed(bits), sites
         return codes, found
+
+    def take_hits(self, network: Faulty, faults: Sequence[Fault]) -> Hits:
+        """Return what faults of activations and codes did while a network ran; it is counted where it runs packed."""
+        rates = {fault.site: fault.amount for fault in faults if fault.site in ("activation", "adc") and fault.is_rate}
+        found = Hits()
+        if network.packed is not None and rates:
+            for site, counted in zip(("activation", "adc"), network.packed.take_hits(), strict=True):
+                found.faulty += counted.faulty
+                found.wrong += counted.wrong
+                found.expected += rates.get(site, 0.0) * counted.bits
+        return found
 
     def predict(self, networks: Sequence[Faulty], images: Tensor, indices: Tensor) -> list[Tensor]:
         """Return the predictions of several of them, int64 [N] each; -1 where a logit is not finite.
@@ -253,10 +276,9 @@ def _has_low_bit_weights(model: Model) -> bool:
 
 
 def _memories(weights: PackedWeights, empty: Model) -> dict[str, Memory]:
-    """Return the layers on arrays; binary weights that are added up in full precision are none."""
     found = {}
     for name, layer in empty.named_modules():
-        if isinstance(layer, CimConv2d | CimLinear) and layer.weight_quantizer.planes and layer.activation.planes:
+        if isinstance(layer, CimConv2d | CimLinear) and layer.weight_quantizer.planes:
             found[name] = Memory(name, layer, weights.tensors[f"{name}.codes"])
     return found
 

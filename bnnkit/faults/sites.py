@@ -78,6 +78,11 @@ class Memory:
         self.key = zlib.crc32(name.encode())
 
     @property
+    def reads_bits(self) -> bool:
+        """Whether the layer lies on arrays; one that reads values adds them up with the signs of its weights."""
+        return bool(self.layer.activation.planes)
+
+    @property
     def size(self) -> int:
         """Bits in it."""
         return self.planes * self.outputs * self.inputs

@@ -90,6 +90,7 @@ public:
     }
 
     Gates take_gates() const override { return array_->take_gates(); }
+    LayerHits take_hits() const override { return {slots_.take_hits(), array_->take_hits()}; }
 
     void run(Workspace& workspace, int64_t images) const override {
         detail::record(Kernel::network, code_.isa);

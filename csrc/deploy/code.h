@@ -105,6 +105,7 @@ public:
     virtual void run(const ArrayInput& input, const SumScale& scale, const Finishing& finishing,
                      unsigned char* scratch) const = 0;
     virtual Gates take_gates() const { return {}; }
+    virtual Hits take_hits() const { return {}; }
 };
 
 // Nothing here owns memory of the standard library: instruction-set regions must not instantiate its templates.
@@ -124,7 +125,7 @@ struct Code {
     void (*signed_sums)(const SignedSums& sums, const int32_t* values, int64_t pixels, const Finishing& finishing);
     void (*finish_integers)(const int32_t* values, int64_t pixels, const Finishing& finishing);
     // A plane of an image of a shape, [pixels][words], with faults; `state` is that of the image and plane.
-    void (*faulty_bits)(const uint64_t* from, const Shape& shape, const BitFaults& faults, uint32_t state,
+    Hits (*faulty_bits)(const uint64_t* from, const Shape& shape, const BitFaults& faults, uint32_t state,
                         uint64_t* to);
 };
 

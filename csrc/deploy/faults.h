@@ -36,6 +36,34 @@ struct ConverterFaults {
     BitFaults bits;               // of the codes, flipped or random; its own state is not read
 };
 
+// Bits that could be hit, those that were, and those of them that read otherwise than they would have.
+struct Hits {
+    int64_t bits = 0, faulty = 0, wrong = 0;
+
+    Hits& operator+=(const Hits& other) {
+        bits += other.bits, faulty += other.faulty, wrong += other.wrong;
+        return *this;
+    }
+};
+
+// Hits of all threads; a step counts them while it runs, though it never changes otherwise.
+class HitCounter {
+public:
+    void add(const Hits& hits) const {
+        __atomic_fetch_add(&hits_.bits, hits.bits, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&hits_.faulty, hits.faulty, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&hits_.wrong, hits.wrong, __ATOMIC_RELAXED);
+    }
+    Hits take() const {  // since the last call
+        return {__atomic_exchange_n(&hits_.bits, 0, __ATOMIC_RELAXED),
+                __atomic_exchange_n(&hits_.faulty, 0, __ATOMIC_RELAXED),
+                __atomic_exchange_n(&hits_.wrong, 0, __ATOMIC_RELAXED)};
+    }
+
+private:
+    mutable Hits hits_;
+};
+
 struct ArrayFaults {
     std::optional<BitFaults> input;
     std::optional<ConverterFaults> converter;

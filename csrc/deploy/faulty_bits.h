@@ -21,11 +21,12 @@ BNNKIT_INLINE uint64_t faulty16(BitKind kind, uint64_t bits, uint64_t hit, const
     return (bits & ~hit) | (sign_mask((Ints16)(drawn << 31)) & hit);
 }
 
-void run_faulty_bits(const uint64_t* from, const Shape& shape, const BitFaults& faults, uint32_t state, uint64_t* to) {
+Hits run_faulty_bits(const uint64_t* from, const Shape& shape, const BitFaults& faults, uint32_t state, uint64_t* to) {
     const int64_t pixels = shape.pixels(), words = shape.words(), channels = shape.channels;
     const auto last = static_cast<uint32_t>(faults.below - 1);
     const BitKind kind = faults.kind;
     const Hashes16 lanes = counting16() * static_cast<uint32_t>(pixels);
+    Hits hits{channels * pixels, 0, 0};
     for (int64_t pixel = 0; pixel < pixels; ++pixel)
         for (int64_t word = 0; word < words; ++word, ++from, ++to) {
             uint64_t sum = 0;
@@ -35,7 +36,10 @@ void run_faulty_bits(const uint64_t* from, const Shape& shape, const BitFaults& 
                 const uint64_t there = channels - c < 16 ? (uint64_t{1} << (channels - c)) - 1 : 0xffff;
                 const uint64_t hit = sign_mask((Ints16)(h <= last)) & there;
                 sum |= faulty16(kind, *from >> bit & 0xffff, hit, h) << bit;
+                hits.faulty += __builtin_popcountll(hit);
             }
+            hits.wrong += __builtin_popcountll(*from ^ sum);
             *to = sum;
         }
+    return hits;
 }

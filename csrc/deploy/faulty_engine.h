@@ -43,6 +43,7 @@ public:
     Numbered of(const int64_t* numbers) const { return {*this, numbers}; }
     int64_t scratch_bytes() const { return 0; }
     Gates take_gates() const { return {}; }
+    Hits take_hits() const { return hits_.take(); }
 
 private:
     using V = Lanes::Vector;
@@ -52,7 +53,10 @@ private:
         const uint64_t* weights = panels_.panel(group, panel);
         const int64_t pixels = conv_.geometry.out_pixels();
         const auto output = static_cast<uint32_t>(panel * kColumns);
+        const int64_t left = conv_.geometry.out_channels - panel * kColumns,
+                      outputs = left < kColumns ? left : kColumns;
         alignas(64) int32_t sums[kColumns], codes[kColumns];
+        Hits found;
         for (int r = 0; r < rows.count; ++r) {
             const int64_t image = (rows.first_pixel + r) / pixels, pixel = (rows.first_pixel + r) % pixels;
             const auto number = static_cast<uint32_t>(numbers[image]);
@@ -67,13 +71,14 @@ private:
                 sum_up(rows.words + r * row_words_ + array * array_words_, weights + array * array_words_ * kColumns,
                        starts + array * kColumns, sums);
                 convert(sums, at, counter_step(noise, place), output, codes);
-                if (f_.bit_faults.below) hit_bits(counter_step(hits, place), output, codes);
+                if (f_.bit_faults.below) found += hit_bits(counter_step(hits, place), output, outputs, codes);
                 if (f_.stuck)
                     for (int64_t j = 0; j < kColumns; ++j)
                         codes[j] = f_.stuck[at + j] < 0 ? codes[j] : f_.stuck[at + j];
                 for (int64_t j = 0; j < kColumns; ++j) total[j] += f_.levels[codes[j]];
             }
         }
+        if (f_.bit_faults.below) hits_.add(found);
     }
 
     // Partial sums of one array of one patch.
@@ -121,10 +126,12 @@ private:
         }
     }
 
-    void hit_bits(uint32_t state, uint32_t output, int32_t* codes) const {
+    Hits hit_bits(uint32_t state, uint32_t output, int64_t outputs, int32_t* codes) const {
         const auto last = static_cast<uint32_t>(f_.bit_faults.below - 1), bits = static_cast<uint32_t>(f_.bits);
+        Hits found;
         for (uint32_t b = 0; b < bits; ++b) {
             if (f_.bit_faults.bit >= 0 && static_cast<int>(b) != f_.bit_faults.bit) continue;
+            int32_t faulty = 0, wrong = 0;
             for (uint32_t j = 0; j < kColumns; ++j) {
                 const uint32_t h = counter_step(state, (output + j) * bits + b);
                 const uint32_t code = static_cast<uint32_t>(codes[j]), hit = h <= last ? 1u << b : 0;
@@ -132,9 +139,13 @@ private:
                 if (f_.bit_faults.kind == BitKind::random)
                     after = (code & ~hit) | (((counter_step(h, 1u) & 1) << b) & hit);
                 codes[j] = static_cast<int32_t>(after);
+                faulty += j < outputs && hit;
+                wrong += j < outputs && after != code;
             }
+            found += {outputs, faulty, wrong};
         }
         for (int64_t j = 0; j < kColumns; ++j) codes[j] = codes[j] < f_.level_count ? codes[j] : f_.level_count - 1;
+        return found;
     }
 
     const BinaryConv& conv_;
@@ -142,4 +153,5 @@ private:
     const Panels& panels_;
     const int64_t arrays_, array_words_, row_words_;
     BorderTable starts_;
+    const HitCounter hits_;
 };

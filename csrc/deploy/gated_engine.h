@@ -7,6 +7,7 @@
 class NoGates {
 public:
     Gates take_gates() const { return {}; }
+    Hits take_hits() const { return {}; }
 };
 
 template <class Engine>
@@ -59,6 +60,7 @@ public:
         __atomic_fetch_add(&outputs_, rows.count * outputs, __ATOMIC_RELAXED);
     }
 
+    Hits take_hits() const { return {}; }
     Gates take_gates() const {
         return {__atomic_exchange_n(&open_, 0, __ATOMIC_RELAXED), __atomic_exchange_n(&outputs_, 0, __ATOMIC_RELAXED)};
     }

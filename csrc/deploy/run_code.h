@@ -184,6 +184,7 @@ public:
     }
 
     Gates take_gates() const override { return engine_.take_gates(); }
+    Hits take_hits() const override { return engine_.take_hits(); }
 
 private:
     using Loop = TileLoop<Engine>;

@@ -44,6 +44,7 @@ const uint64_t* Slots::fill(const Workspace& workspace, const Buffer& source, in
     uint64_t* const flat = x + copied_words(images);
     uint64_t* const faulty = flat + flat_words();
     uint64_t* to = x;
+    Hits hits;
     const int64_t in_words = in_.words(), pixels = in_.pixels();
     for (int p = 0; p < planes_; ++p) {
         const uint64_t* next = source.plane(p, images);
@@ -52,7 +53,8 @@ const uint64_t* Slots::fill(const Workspace& workspace, const Buffer& source, in
             if (has_faults(p)) {
                 const uint32_t of_image =
                     counter_step(faults_->state, static_cast<uint32_t>(workspace.numbers[static_cast<size_t>(image)]));
-                code_.faulty_bits(from, in_, *faults_, counter_step(of_image, static_cast<uint32_t>(p)), faulty);
+                hits +=
+                    code_.faulty_bits(from, in_, *faults_, counter_step(of_image, static_cast<uint32_t>(p)), faulty);
                 from = faulty;
             }
             if (flatten_) {
@@ -65,6 +67,7 @@ const uint64_t* Slots::fill(const Workspace& workspace, const Buffer& source, in
             }
         }
     }
+    if (faults_) hits_.add(hits);
     return x;
 }
 

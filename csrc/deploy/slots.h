@@ -26,6 +26,8 @@ public:
     const uint64_t* fill(const Workspace& workspace, const Buffer& source, int64_t images,
                          unsigned char* scratch) const;
 
+    Hits take_hits() const { return hits_.take(); }
+
 private:
     // A slot word: some bits of one or two words of a pixel.
     struct Slot {
@@ -49,6 +51,7 @@ private:
     const std::optional<BitFaults> faults_;
     const Code& code_;
     const std::vector<Slot> slots_;
+    const HitCounter hits_;
 };
 
 }  // namespace bnnkit::deploy

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "../core/geometry.h"
+#include "faults.h"
 
 namespace bnnkit::deploy {
 
@@ -124,6 +125,11 @@ struct Workspace {
     Memory scratch;
 };
 
+// Of the bits that a layer reads, and of the codes of its converters.
+struct LayerHits {
+    Hits input, codes;
+};
+
 // Outputs of precision gates, and how many of them were open.
 struct Gates {
     int64_t open = 0, outputs = 0;
@@ -139,7 +145,8 @@ public:
     virtual int64_t scratch_bytes(int64_t images) const = 0;
     virtual int64_t products() const { return 0; }  // of two codes, for one image
     virtual Operations operations() const = 0;
-    virtual Gates take_gates() const { return {}; }  // since the last call
+    virtual Gates take_gates() const { return {}; }     // since the last call
+    virtual LayerHits take_hits() const { return {}; }  // since the last call
 
     const std::string name;
     const int in;

@@ -188,9 +188,15 @@ static void bind_steps(py::module_& m) {
         .def_readonly("name", &Step::name)
         .def_property_readonly("products", &Step::products)
         .def_property_readonly("operations", &Step::operations)
-        .def("take_gates", [](const Step& step) {
-            const Gates gates = step.take_gates();
-            return std::pair{gates.open, gates.outputs};
+        .def("take_gates",
+             [](const Step& step) {
+                 const Gates gates = step.take_gates();
+                 return std::pair{gates.open, gates.outputs};
+             })
+        .def("take_hits", [](const Step& step) {
+            const LayerHits hits = step.take_hits();
+            const auto tuple = [](const Hits& h) { return std::tuple{h.bits, h.faulty, h.wrong}; };
+            return std::pair{tuple(hits.input), tuple(hits.codes)};
         });
 
     m.def("image_step", [](const std::string& name, std::array<int64_t, 3> images, std::array<int64_t, 3> out,

@@ -102,6 +102,7 @@ TEST("deploy: faults in the bits that a layer reads") {
         const ArrayLayout layout = layout_of(g, dense.channels_per_array, dense.tap);
         const std::vector<int64_t> numbers = random_numbers(random, g.batch);
         std::optional<BitFaults> faults;
+        Hits hits;
         if (has_faults) {
             faults = random_bit_faults(random, {BitKind::flip, BitKind::stuck0, BitKind::stuck1, BitKind::random},
                                        dense.x.planes);
@@ -110,7 +111,10 @@ TEST("deploy: faults in the bits that a layer reads") {
                 for (int64_t e = 0; e < dense.x.elements; ++e) {
                     uint8_t& bit = dense.x.bits[static_cast<size_t>(p * dense.x.elements + e)];
                     const int64_t number = numbers[static_cast<size_t>(e / elements)];
-                    bit = static_cast<uint8_t>(hit(*faults, p, bit, hash({number, p, e % elements}, faults->state)));
+                    const uint32_t h = hash({number, p, e % elements}, faults->state);
+                    const auto read = static_cast<uint8_t>(hit(*faults, p, bit, h));
+                    if (faults->bit < 0 || faults->bit == p) hits += {1, h < faults->below, read != bit};
+                    bit = read;
                 }
         }
         const std::vector<uint64_t> expected = dense.packed_x();
@@ -123,6 +127,11 @@ TEST("deploy: faults in the bits that a layer reads") {
             const uint64_t* found = slots.fill(workspace, source, g.batch, scratch.data());
             check::describe(name_of(named.isa), ", ", dense.text());
             CHECK_SAME(std::vector<uint64_t>(found, found + expected.size()), expected);
+            const Hits counted = slots.take_hits();
+            CHECK_EQ(counted.bits, hits.bits);
+            CHECK_EQ(counted.faulty, hits.faulty);
+            CHECK_EQ(counted.wrong, hits.wrong);
+            CHECK_EQ(slots.take_hits().bits, 0);
             CHECK_SAME(std::vector<uint64_t>(source.plane(0, g.batch), source.plane(dense.x.planes, g.batch)), before);
         }
     }

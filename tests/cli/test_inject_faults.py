@@ -100,6 +100,18 @@ def test_every_site_changes_predictions_and_depends_on_the_seed_only(bnnkit: Com
     assert len(row["maps"]) == 3 and row["faults"] == [fault]
 
 
+@pytest.mark.parametrize(
+    ("fault", "kept"),
+    [("activation:flip@0.1", 0.0), ("activation:random@0.1", 0.5), ("adc:flip@0.1", 0.0), ("adc:random@0.2", 0.5)],
+)
+def test_faults_while_it_runs_are_counted(bnnkit: Command, fault: str, kept: float) -> None:
+    found = document(bnnkit, "--fault", fault, "--model", network(adc_bit=2), "--limit", "300", "--repeats", "2")
+    for entry in rows(found)["faulty"]["maps"]:
+        faulty, wrong, expected = (entry[f"{which}_bits"] for which in ("faulty", "wrong", "expected_faulty"))
+        assert faulty > 1000 and abs(faulty - expected) < 5 * expected**0.5
+        assert abs(wrong - (1 - kept) * faulty) <= 5 * kept * faulty**0.5
+
+
 @pytest.mark.parametrize("fault", ["weight:flip@0.1", "line:random@0.1", "latent:gauss@0.5", "weight:burst@0.1"])
 def test_weight_faults_are_the_same_in_every_backend(bnnkit: Command, fault: str) -> None:
     options = ("--fault", fault, "--model", network(), *SMALL)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bnnkit.data import Split
 from bnnkit.faults import Campaign, ImageFault, Network, Repeats, Setting, Trial, mean_interval, of_images, read
-from bnnkit.faults.network import Faulty
+from bnnkit.faults.network import Faulty, Hits
 from bnnkit.faults.picture import IMAGES, panels, samples
 from bnnkit.faults.result import record, row, tables, trial_of
 
@@ -26,6 +26,9 @@ class Parity:
 
     def faulty(self, setting: Setting, key: object, recorded: object) -> Faulty:
         return self.golden
+
+    def take_hits(self, network: Faulty, faults: object) -> Hits:
+        return Hits()
 
     def predict(self, networks: list[Faulty], images: Tensor, indices: Tensor) -> list[Tensor]:
         return [classes(images) for _ in networks]

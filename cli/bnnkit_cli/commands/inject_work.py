@@ -132,6 +132,7 @@ class Work:
 
     def _draw(self, document: dict[str, Any], picture: Path | None) -> str | None:
         """Draw images where only those are faulty, a curve where there is one; return the path."""
+        from bnnkit.cim.fault import unit
         from bnnkit.faults import curve
         from bnnkit.faults.picture import draw
 
@@ -144,10 +145,8 @@ class Work:
         ]
         if series:
             path = self.run.path / "curve.png" if picture is None else picture
-            is_rate = all(fault.is_rate for setting in campaign.settings for fault in setting.faults)
-            label = "rate of faults" if is_rate else "sigma"
-            golden = document["golden"]["accuracy"]
-            chance = 100 / len(self.data.classes)
+            golden, chance = document["golden"]["accuracy"], 100 / len(self.data.classes)
+            label = " and ".join(dict.fromkeys(map(unit, campaign.settings[0].faults)))
             curve.draw(path, title, label, golden, series, chance=chance, drop=self.options["drop"])
             return str(path)
         if not all(setting.image_faults and not setting.layer_faults for setting in campaign.settings):
