@@ -13,6 +13,8 @@ struct BinaryConv {
     const uint64_t* w = nullptr;  // [w_planes][out_channels][layout.row_words()]
     int x_planes = 1, w_planes = 1;
     bool x_thermometer = false, w_thermometer = false;  // planes of equal weight instead of powers of two
+    // x is [x_planes][layout.chunks()][batch][height][width] instead: for one group with slots of one word.
+    bool x_by_chunk = false;
     Threads threads = {};
 
     int64_t x_pixel_words() const { return geometry.groups * layout.pixel_words(); }

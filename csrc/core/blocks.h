@@ -75,9 +75,13 @@ public:
                 block.count = static_cast<int>(pixels - first < Engine::kRows ? pixels - first : Engine::kRows);
                 for (int p = 0; p < conv.x_planes; ++p) {
                     const uint64_t* plane = conv.x + p * conv.x_plane_words();
-                    gatherer_.gather(plane + group * conv.layout.pixel_words(), conv.x_pixel_words(),
-                                     plane + conv.x_plane_words() - 1, first, block.count,
-                                     room.words + p * Engine::kRows * row_words);
+                    const uint64_t* last = plane + conv.x_plane_words() - 1;
+                    uint64_t* rows = room.words + p * Engine::kRows * row_words;
+                    if (conv.x_by_chunk)
+                        gatherer_.gather_by_chunk(plane, last, g.batch, first, block.count, rows);
+                    else
+                        gatherer_.gather(plane + group * conv.layout.pixel_words(), conv.x_pixel_words(), last, first,
+                                         block.count, rows);
                 }
                 int64_t ox = first % out_w, oy = first / out_w % out_h;
                 for (int r = 0; r < block.count; ++r) {

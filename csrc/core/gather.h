@@ -69,17 +69,8 @@ public:
         }
         const int64_t out_w = g_.out_width(), out_h = g_.out_height();
         int64_t ox = first_pixel % out_w, oy = first_pixel / out_w % out_h, image = first_pixel / out_w / out_h;
-        if (pixels_in_lanes(stride)) {
-            for (int64_t r = 0, some; r < count; r += some, rows += some * row_words) {
-                some = out_w - ox < count - r ? out_w - ox : count - r;
-                some = some < 8 ? some : 8;
-                const uint64_t* pixels = plane + image * g_.height * g_.width;
-                gather_pixels(plane, last, pixels, oy * g_.stride_h - g_.pad_h, ox - g_.pad_w, some, rows);
-                if ((ox += some) == out_w) {
-                    ox = 0;
-                    if (++oy == out_h) oy = 0, ++image;
-                }
-            }
+        if (stride == 1 && gathers_pixels(g_, layout_)) {
+            gather_by_chunk(plane, last, g_.batch, first_pixel, count, rows);
             return;
         }
         const uint64_t* taps[kMaxTaps];
@@ -101,6 +92,27 @@ public:
                     gather_words(rows, taps);
             }
             if (++ox == out_w) {
+                ox = 0;
+                if (++oy == out_h) oy = 0, ++image;
+            }
+        }
+    }
+
+    // As `gather`, from [chunk][batch][height][width]: for what `gathers_pixels`.
+    void gather_by_chunk(const uint64_t* plane, const uint64_t* last, int64_t batch, int64_t first_pixel, int64_t count,
+                         uint64_t* rows) const {
+        const int64_t out_w = g_.out_width(), out_h = g_.out_height(), row_words = layout_.row_words();
+        const int64_t chunk_words = batch * g_.height * g_.width;
+        int64_t ox = first_pixel % out_w, oy = first_pixel / out_w % out_h, image = first_pixel / out_w / out_h;
+        for (int64_t r = 0, some; r < count; r += some, rows += some * row_words) {
+            some = out_w - ox < count - r ? out_w - ox : count - r;
+            some = some < 8 ? some : 8;
+            const Run run(g_, plane, last, chunk_words * (layout_.chunks() - 1), image, oy, ox);
+            int64_t chunk = 0;
+            for (; chunk + 3 <= layout_.chunks(); chunk += 3) gather_pixels<3>(run, chunk, chunk_words, some, rows);
+            if (chunk + 2 == layout_.chunks()) gather_pixels<2>(run, chunk, chunk_words, some, rows);
+            if (chunk + 1 == layout_.chunks()) gather_pixels<1>(run, chunk, chunk_words, some, rows);
+            if ((ox += some) == out_w) {
                 ox = 0;
                 if (++oy == out_h) oy = 0, ++image;
             }
@@ -166,7 +178,7 @@ private:
     struct
         Move {  // a tap's bits to their place in a word: upwards, but downwards for a tap that began in the word before
         Counts8 shift;
-        int64_t tap, y, x;
+        int64_t tap, y, kx;
         bool down;  // only a word's first
     };
 
@@ -186,45 +198,79 @@ private:
             for (int64_t tap = first_bit / per; tap < layout_.taps && tap * per < first_bit + kWordBits; ++tap) {
                 const int64_t up = tap * per - first_bit;
                 *move++ = {Counts8{} + static_cast<uint64_t>(up < 0 ? -up : up), tap, tap / g_.kernel_w * g_.dilation_h,
-                           tap % g_.kernel_w * g_.dilation_w, up < 0};
+                           tap % g_.kernel_w, up < 0};
             }
         }
         first[layout_.array_words()] = move - moves();
     }
 
-    // One chunk of at most 64 channels, pixels side by side: eight neighbouring patches at a time, one per lane.
-    bool pixels_in_lanes(int64_t stride) const {
-        return chunks_in_lanes() && layout_.chunks() == 1 && stride == 1 && g_.stride_w == 1;
+    // Eight neighbouring output pixels of one row.
+    struct Run {
+        Run(const ConvGeometry& g, const uint64_t* first, const uint64_t* last, int64_t to_last_chunk, int64_t image,
+            int64_t oy, int64_t ox)
+            : first(first), last(last), y0(oy * g.stride_h - g.pad_h), x0(ox - g.pad_w) {
+            constexpr Counts8 kLane = {0, 1, 2, 3, 4, 5, 6, 7};
+            pixels = first + (image * g.height + y0) * g.width + x0;
+            for (int64_t kx = 0; kx < g.kernel_w; ++kx) {
+                const Counts8 column = kLane + static_cast<uint64_t>(x0 + kx * g.dilation_w);
+                inside[kx] = (Counts8)(column < static_cast<uint64_t>(g.width));
+            }
+            const int64_t below = (g.kernel_h - 1) * g.dilation_h * g.width + (g.kernel_w - 1) * g.dilation_w + 7;
+            readable = pixels >= first && pixels + to_last_chunk + below <= last;
+        }
+
+        const uint64_t *first, *last;  // readable words
+        const uint64_t* pixels;        // under the first tap, in the first chunk
+        int64_t y0, x0;
+        bool readable;                 // all that any tap could read
+        Counts8 inside[kMostColumns];  // lanes that are no padding, by column of the kernel
+    };
+
+    // The patches of the first `count` pixels of a run, in some chunks from `chunk` on.
+    template <int kChunks>
+    void gather_pixels(const Run& run, int64_t chunk, int64_t chunk_words, int64_t count, uint64_t* rows) const {
+        const int64_t words = layout_.array_words(), row_words = layout_.row_words();
+        const uint64_t* const pixels = run.pixels + chunk * chunk_words;
+        rows += chunk * words;
+        Counts8 even[kChunks];
+        for (int64_t word = 0; word < words; ++word) {
+            Counts8 sum[kChunks] = {};
+            const Move* const end = moves() + word_moves()[word + 1];
+            for (const Move* move = moves() + word_moves()[word]; move < end; ++move) {
+                if (static_cast<uint64_t>(run.y0 + move->y) >= static_cast<uint64_t>(g_.height)) continue;
+                const uint64_t* from = pixels + tap_pixels()[move->tap];
+                const Counts8 inside = run.inside[move->kx], shift = move->shift;
+                for (int c = 0; c < kChunks; ++c, from += chunk_words) {
+                    // Lanes outside the row read other pixels, or nothing, and count as padding.
+                    const Counts8 value =
+                        (run.readable ? load8(from) : load_within(from, run.first, run.last)) & inside;
+                    sum[c] |= move->down ? value >> shift : value << shift;
+                }
+            }
+            for (int c = 0; c < kChunks; ++c) {
+                if (word & 1)
+                    store_pairs(even[c], sum[c], count, rows + c * words + word - 1, row_words);
+                else if (word + 1 == words)
+                    store_words(sum[c], count, rows + c * words + word, row_words);
+                even[c] = sum[c];
+            }
+        }
     }
 
-    // The patches of `count` <= 8 pixels from (y0, x0) on, in one row of an image whose first word is `image`.
-    void gather_pixels(const uint64_t* plane, const uint64_t* last, const uint64_t* image, int64_t y0, int64_t x0,
-                       int64_t count, uint64_t* rows) const {
-        constexpr Counts8 kLane = {0, 1, 2, 3, 4, 5, 6, 7};
-        const int64_t words = layout_.array_words();
-        for (int64_t word = 0; word < words; ++word) {
-            Counts8 sum = {};
-            for (int64_t i = word_moves()[word]; i < word_moves()[word + 1]; ++i) {
-                const Move& move = moves()[i];
-                const int64_t y = y0 + move.y, x = x0 + move.x;
-                if (y < 0 || y >= g_.height) continue;
-                const uint64_t* from = image + y * g_.width + x;
-                // Lanes outside the row read other pixels, or nothing, and count as padding.
-                Counts8 value = from >= plane && from + 7 <= last ? load8(from) : load_within(from, plane, last);
-                if (x < 0 || x + 8 > g_.width) {
-                    const Counts8 column = kLane + static_cast<uint64_t>(x);
-                    value &= (Counts8)(column < static_cast<uint64_t>(g_.width));
-                }
-                sum |= move.down ? value >> move.shift : value << move.shift;
-            }
-            if (words == 1 && count == 8) {
-                store8(rows, sum);
-                continue;
-            }
-            alignas(64) uint64_t lanes[8];
-            memcpy(lanes, &sum, sizeof lanes);
-            for (int64_t i = 0; i < count; ++i) rows[i * words + word] = lanes[i];
-        }
+    static void store_pairs(const Counts8& even, const Counts8& odd, int64_t count, uint64_t* rows, int64_t row_words) {
+        alignas(64) uint64_t lanes[16];
+        const Counts8 low = __builtin_shuffle(even, odd, Counts8{0, 8, 1, 9, 2, 10, 3, 11});
+        const Counts8 high = __builtin_shuffle(even, odd, Counts8{4, 12, 5, 13, 6, 14, 7, 15});
+        memcpy(lanes, &low, sizeof low);
+        memcpy(lanes + 8, &high, sizeof high);
+        for (int64_t i = 0; i < count; ++i) memcpy(rows + i * row_words, lanes + 2 * i, 2 * sizeof(uint64_t));
+    }
+
+    static void store_words(const Counts8& sum, int64_t count, uint64_t* rows, int64_t row_words) {
+        if (row_words == 1 && count == 8) return store8(rows, sum);
+        alignas(64) uint64_t lanes[8];
+        memcpy(lanes, &sum, sizeof lanes);
+        for (int64_t i = 0; i < count; ++i) rows[i * row_words] = lanes[i];
     }
 
     static Counts8 load_within(const uint64_t* from, const uint64_t* first, const uint64_t* last) {

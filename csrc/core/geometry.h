@@ -49,6 +49,14 @@ struct ArrayLayout {
     int64_t row_words() const { return arrays() * array_words(); }
 };
 
+constexpr int64_t kMostColumns = 16;  // of a kernel whose patches are gathered eight at a time
+
+// Whether eight neighbouring patches can be gathered at a time, one per lane: of chunks of at most 64 channels, each in a plane
+// of its own, where neighbours lie side by side.
+inline bool gathers_pixels(const ConvGeometry& g, const ArrayLayout& layout) {
+    return !layout.tap && layout.slot_words() == 1 && g.stride_w == 1 && g.kernel_w <= kMostColumns && !g.pointwise();
+}
+
 inline ArrayLayout layout_of(const ConvGeometry& g, int64_t channels_per_array, bool tap) {
     return {g.group_channels(), g.taps(), channels_per_array, tap};
 }

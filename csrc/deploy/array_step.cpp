@@ -21,7 +21,7 @@ public:
           conv_(conv_of(*weights_)),
           borders_(conv_.geometry, conv_.layout),
           before_pool_(shape_of_output(weights_->geometry, false)),
-          slots_(in_shape, conv_.layout, conv_.x_planes, weights_->flatten, faults.input, code_) {
+          slots_(in_shape, conv_.layout, conv_.x_planes, weights_->flatten, conv_.x_by_chunk, faults.input, code_) {
         check();
         if (like && like->weights_ == weights_ && &like->code_ == &code_)
             panels_ = like->panels_;
@@ -116,6 +116,7 @@ private:
         conv.w = w.rows.data();
         conv.x_planes = w.x_planes, conv.w_planes = w.w_planes;
         conv.x_thermometer = w.x_thermometer, conv.w_thermometer = w.w_thermometer;
+        conv.x_by_chunk = conv.layout.chunks() > 1 && gathers_pixels(w.geometry, conv.layout);
         conv.threads.count = 1;
         return conv;
     }

@@ -14,12 +14,13 @@ bool is_dense(const Shape& in, const ArrayLayout& layout, bool flatten) {
 
 }  // namespace
 
-Slots::Slots(const Shape& in, const ArrayLayout& layout, int planes, bool flatten, std::optional<BitFaults> faults,
-             const Code& code)
+Slots::Slots(const Shape& in, const ArrayLayout& layout, int planes, bool flatten, bool by_chunk,
+             std::optional<BitFaults> faults, const Code& code)
     : in_(in),
       layout_(layout),
       planes_(planes),
       flatten_(flatten),
+      by_chunk_(by_chunk),
       is_dense_(is_dense(in, layout, flatten)),
       faults_(faults && faults->below ? faults : std::nullopt),
       code_(code),
@@ -57,7 +58,9 @@ const uint64_t* Slots::fill(const Workspace& workspace, const Buffer& source, in
                     code_.faulty_bits(from, in_, *faults_, counter_step(of_image, static_cast<uint32_t>(p)), faulty);
                 from = faulty;
             }
-            if (flatten_) {
+            if (by_chunk_) {
+                spread_by_chunk(from, images, x + p * copied_words(images) / planes_ + image * pixels);
+            } else if (flatten_) {
                 flatten(from, flat);
                 to = spread(flat, to);
             } else if (is_dense_) {
@@ -100,6 +103,20 @@ uint64_t* Slots::spread(const uint64_t* dense, uint64_t* to) const {
     for (const Slot& slot : slots_)
         *to++ = (dense[slot.low] >> slot.shift | dense[slot.high] << 1 << (63 - slot.shift)) & slot.mask;
     return to;
+}
+
+void Slots::spread_by_chunk(const uint64_t* dense, int64_t images, uint64_t* to) const {
+    const int64_t pixels = in_.pixels(), words = in_.words();
+    for (const Slot& slot : slots_) {
+        if (words == 1)
+            for (int64_t pixel = 0; pixel < pixels; ++pixel) to[pixel] = dense[pixel] >> slot.shift & slot.mask;
+        else
+            for (int64_t pixel = 0; pixel < pixels; ++pixel) {
+                const uint64_t* from = dense + pixel * words;
+                to[pixel] = (from[slot.low] >> slot.shift | from[slot.high] << 1 << (63 - slot.shift)) & slot.mask;
+            }
+        to += images * pixels;
+    }
 }
 
 }  // namespace bnnkit::deploy

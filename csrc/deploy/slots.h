@@ -16,13 +16,15 @@ namespace bnnkit::deploy {
 
 class Slots {
 public:
-    // `flatten`: all values of an image are one pixel's channels, in the order channel, row, column.
-    Slots(const Shape& in, const ArrayLayout& layout, int planes, bool flatten, std::optional<BitFaults> faults,
-          const Code& code);
+    // `flatten`: all values of an image are one pixel's channels, in the order channel, row, column. `by_chunk`: each chunk has
+    // a plane of its own, see BinaryConv.
+    Slots(const Shape& in, const ArrayLayout& layout, int planes, bool flatten, bool by_chunk,
+          std::optional<BitFaults> faults, const Code& code);
 
     int64_t scratch_bytes(int64_t images) const;
 
-    // [planes][images][pixels][layout.pixel_words()], in `scratch` or in the source itself.
+    // [planes][images][pixels][layout.pixel_words()], in `scratch` or in the source itself; by chunk
+    // [planes][layout.chunks()][images][pixels].
     const uint64_t* fill(const Workspace& workspace, const Buffer& source, int64_t images,
                          unsigned char* scratch) const;
 
@@ -43,11 +45,12 @@ private:
     int64_t flat_words() const { return flatten_ ? words_for(layout_.channels) : 0; }
     void flatten(const uint64_t* from, uint64_t* flat) const;
     uint64_t* spread(const uint64_t* dense, uint64_t* to) const;
+    void spread_by_chunk(const uint64_t* dense, int64_t images, uint64_t* to) const;
 
     const Shape in_;
     const ArrayLayout layout_;
     const int planes_;
-    const bool flatten_, is_dense_;
+    const bool flatten_, by_chunk_, is_dense_;
     const std::optional<BitFaults> faults_;
     const Code& code_;
     const std::vector<Slot> slots_;

@@ -119,7 +119,7 @@ TEST("deploy: faults in the bits that a layer reads") {
         }
         const std::vector<uint64_t> expected = dense.packed_x();
         for (const NamedCode& named : usable_codes()) {
-            const Slots slots(shape, layout, dense.x.planes, flattens, faults, named.code());
+            const Slots slots(shape, layout, dense.x.planes, flattens, false, faults, named.code());
             const Memory scratch(slots.scratch_bytes(g.batch));
             Workspace workspace;
             std::copy(numbers.begin(), numbers.end(), workspace.numbers.begin());
