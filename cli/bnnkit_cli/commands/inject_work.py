@@ -183,6 +183,7 @@ class Work:
             "seconds": seconds,
             "fault_seconds": sum(trial.fault_seconds for trial in trials),
             "run": str(self.run.path),
+            "stamp": self.run.read_json("stamp.json"),
         }
 
 
