@@ -63,7 +63,7 @@ public:
              const Write& write) const {
         const ConvGeometry& g = conv.geometry;
         const int64_t pixels = g.batch * g.out_pixels(), out_w = g.out_width(), out_h = g.out_height();
-        const int64_t row_words = conv.layout.row_words(), panels = ceil_div(g.group_outputs(), Engine::kColumns);
+        const int64_t panels = ceil_div(g.group_outputs(), Engine::kColumns);
         int64_t gathered = -1;
         RowBlock block{room.words, room.classes, 0, 0};
         for (int64_t item = begin; item < end; ++item) {
@@ -73,16 +73,7 @@ public:
                 gathered = item / splits;
                 block.first_pixel = first;
                 block.count = static_cast<int>(pixels - first < Engine::kRows ? pixels - first : Engine::kRows);
-                for (int p = 0; p < conv.x_planes; ++p) {
-                    const uint64_t* plane = conv.x + p * conv.x_plane_words();
-                    const uint64_t* last = plane + conv.x_plane_words() - 1;
-                    uint64_t* rows = room.words + p * Engine::kRows * row_words;
-                    if (conv.x_by_chunk)
-                        gatherer_.gather_by_chunk(plane, last, g.batch, first, block.count, rows);
-                    else
-                        gatherer_.gather(plane + group * conv.layout.pixel_words(), conv.x_pixel_words(), last, first,
-                                         block.count, rows);
-                }
+                gather(conv, group, first, block.count, room.words);
                 int64_t ox = first % out_w, oy = first / out_w % out_h;
                 for (int r = 0; r < block.count; ++r) {
                     room.classes[r] = borders_.of_pixel(oy, ox);
@@ -100,6 +91,24 @@ public:
     }
 
 private:
+    // Plane p of the block goes to rows + p * kRows * row_words.
+    void gather(const BinaryConv& conv, int64_t group, int64_t first, int64_t count, uint64_t* rows) const {
+        const int64_t block_words = Engine::kRows * conv.layout.row_words(), plane_words = conv.x_plane_words();
+        const int64_t pixels = conv.geometry.batch * conv.geometry.height * conv.geometry.width;
+        const uint64_t* const end = conv.x + conv.x_planes * plane_words - 1;
+        if (conv.x_pixel_words() == 1 && gathers_pixels(conv.geometry, conv.layout))
+            return gatherer_.gather_parts({conv.x, end, conv.x_planes, plane_words, block_words}, first, count, rows);
+        for (int p = 0; p < conv.x_planes; ++p, rows += block_words) {
+            const uint64_t* const plane = conv.x + p * plane_words;
+            if (conv.x_by_chunk)
+                gatherer_.gather_parts({plane, end, conv.layout.chunks(), pixels, conv.layout.array_words()}, first,
+                                       count, rows);
+            else
+                gatherer_.gather(plane + group * conv.layout.pixel_words(), conv.x_pixel_words(),
+                                 plane + plane_words - 1, first, count, rows);
+        }
+    }
+
     const BorderClasses& borders_;
     Gatherer gatherer_;
 };

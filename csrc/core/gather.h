@@ -69,10 +69,8 @@ public:
         }
         const int64_t out_w = g_.out_width(), out_h = g_.out_height();
         int64_t ox = first_pixel % out_w, oy = first_pixel / out_w % out_h, image = first_pixel / out_w / out_h;
-        if (stride == 1 && gathers_pixels(g_, layout_)) {
-            gather_by_chunk(plane, last, g_.batch, first_pixel, count, rows);
-            return;
-        }
+        if (stride == 1 && gathers_pixels(g_, layout_))
+            return gather_parts({plane, last, 1, 0, 0}, first_pixel, count, rows);
         const uint64_t* taps[kMaxTaps];
         int64_t move_words[2 * kMaxTaps];
         for (int64_t i = 0; i < move_count(); ++i) move_words[i] = tap_pixels()[moves()[i].tap] * stride;
@@ -98,20 +96,25 @@ public:
         }
     }
 
-    // As `gather`, from [chunk][batch][height][width]: for what `gathers_pixels`.
-    void gather_by_chunk(const uint64_t* plane, const uint64_t* last, int64_t batch, int64_t first_pixel, int64_t count,
-                         uint64_t* rows) const {
+    // Planes that are gathered together, each [batch][height][width] of words: of some chunks, or bit planes of one chunk.
+    struct Parts {
+        const uint64_t *first, *last;  // readable words, from the first part on
+        int64_t count;
+        int64_t from_stride, to_stride;  // words from part to part, where they come from and in a row's patches
+    };
+
+    // As `gather`, for what `gathers_pixels`: part p of a row begins at rows + p * to_stride.
+    void gather_parts(const Parts& parts, int64_t first_pixel, int64_t count, uint64_t* rows) const {
         const int64_t out_w = g_.out_width(), out_h = g_.out_height(), row_words = layout_.row_words();
-        const int64_t chunk_words = batch * g_.height * g_.width;
         int64_t ox = first_pixel % out_w, oy = first_pixel / out_w % out_h, image = first_pixel / out_w / out_h;
         for (int64_t r = 0, some; r < count; r += some, rows += some * row_words) {
             some = out_w - ox < count - r ? out_w - ox : count - r;
             some = some < 8 ? some : 8;
-            const Run run(g_, plane, last, chunk_words * (layout_.chunks() - 1), image, oy, ox);
-            int64_t chunk = 0;
-            for (; chunk + 3 <= layout_.chunks(); chunk += 3) gather_pixels<3>(run, chunk, chunk_words, some, rows);
-            if (chunk + 2 == layout_.chunks()) gather_pixels<2>(run, chunk, chunk_words, some, rows);
-            if (chunk + 1 == layout_.chunks()) gather_pixels<1>(run, chunk, chunk_words, some, rows);
+            const Run run(g_, parts, image, oy, ox);
+            int64_t part = 0;
+            for (; part + 3 <= parts.count; part += 3) gather_pixels<3>(run, parts, part, some, rows);
+            if (part + 2 == parts.count) gather_pixels<2>(run, parts, part, some, rows);
+            if (part + 1 == parts.count) gather_pixels<1>(run, parts, part, some, rows);
             if ((ox += some) == out_w) {
                 ox = 0;
                 if (++oy == out_h) oy = 0, ++image;
@@ -206,53 +209,52 @@ private:
 
     // Eight neighbouring output pixels of one row.
     struct Run {
-        Run(const ConvGeometry& g, const uint64_t* first, const uint64_t* last, int64_t to_last_chunk, int64_t image,
-            int64_t oy, int64_t ox)
-            : first(first), last(last), y0(oy * g.stride_h - g.pad_h), x0(ox - g.pad_w) {
+        Run(const ConvGeometry& g, const Parts& parts, int64_t image, int64_t oy, int64_t ox)
+            : y0(oy * g.stride_h - g.pad_h), x0(ox - g.pad_w) {
             constexpr Counts8 kLane = {0, 1, 2, 3, 4, 5, 6, 7};
-            pixels = first + (image * g.height + y0) * g.width + x0;
+            pixels = parts.first + (image * g.height + y0) * g.width + x0;
             for (int64_t kx = 0; kx < g.kernel_w; ++kx) {
                 const Counts8 column = kLane + static_cast<uint64_t>(x0 + kx * g.dilation_w);
                 inside[kx] = (Counts8)(column < static_cast<uint64_t>(g.width));
             }
-            const int64_t below = (g.kernel_h - 1) * g.dilation_h * g.width + (g.kernel_w - 1) * g.dilation_w + 7;
-            readable = pixels >= first && pixels + to_last_chunk + below <= last;
+            const int64_t reach = (g.kernel_h - 1) * g.dilation_h * g.width + (g.kernel_w - 1) * g.dilation_w + 7;
+            readable = pixels >= parts.first && pixels + (parts.count - 1) * parts.from_stride + reach <= parts.last;
         }
 
-        const uint64_t *first, *last;  // readable words
-        const uint64_t* pixels;        // under the first tap, in the first chunk
+        const uint64_t* pixels;  // under the first tap, in the first part
         int64_t y0, x0;
         bool readable;                 // all that any tap could read
         Counts8 inside[kMostColumns];  // lanes that are no padding, by column of the kernel
     };
 
-    // The patches of the first `count` pixels of a run, in some chunks from `chunk` on.
-    template <int kChunks>
-    void gather_pixels(const Run& run, int64_t chunk, int64_t chunk_words, int64_t count, uint64_t* rows) const {
+    // The patches of the first `count` pixels of a run, in some parts from `part` on.
+    template <int kParts>
+    void gather_pixels(const Run& run, const Parts& parts, int64_t part, int64_t count, uint64_t* rows) const {
         const int64_t words = layout_.array_words(), row_words = layout_.row_words();
-        const uint64_t* const pixels = run.pixels + chunk * chunk_words;
-        rows += chunk * words;
-        Counts8 even[kChunks];
+        const uint64_t* const pixels = run.pixels + part * parts.from_stride;
+        rows += part * parts.to_stride;
+        Counts8 even[kParts];
         for (int64_t word = 0; word < words; ++word) {
-            Counts8 sum[kChunks] = {};
+            Counts8 sum[kParts] = {};
             const Move* const end = moves() + word_moves()[word + 1];
             for (const Move* move = moves() + word_moves()[word]; move < end; ++move) {
                 if (static_cast<uint64_t>(run.y0 + move->y) >= static_cast<uint64_t>(g_.height)) continue;
                 const uint64_t* from = pixels + tap_pixels()[move->tap];
                 const Counts8 inside = run.inside[move->kx], shift = move->shift;
-                for (int c = 0; c < kChunks; ++c, from += chunk_words) {
+                for (int p = 0; p < kParts; ++p, from += parts.from_stride) {
                     // Lanes outside the row read other pixels, or nothing, and count as padding.
                     const Counts8 value =
-                        (run.readable ? load8(from) : load_within(from, run.first, run.last)) & inside;
-                    sum[c] |= move->down ? value >> shift : value << shift;
+                        (run.readable ? load8(from) : load_within(from, parts.first, parts.last)) & inside;
+                    sum[p] |= move->down ? value >> shift : value << shift;
                 }
             }
-            for (int c = 0; c < kChunks; ++c) {
+            for (int p = 0; p < kParts; ++p) {
+                uint64_t* const to = rows + p * parts.to_stride + word;
                 if (word & 1)
-                    store_pairs(even[c], sum[c], count, rows + c * words + word - 1, row_words);
+                    store_pairs(even[p], sum[p], count, to - 1, row_words);
                 else if (word + 1 == words)
-                    store_words(sum[c], count, rows + c * words + word, row_words);
-                even[c] = sum[c];
+                    store_words(sum[p], count, to, row_words);
+                even[p] = sum[p];
             }
         }
     }
