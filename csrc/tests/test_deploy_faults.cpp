@@ -79,6 +79,17 @@ Buffer buffer_of(const Operand& x, const Shape& shape, int64_t images) {
     return buffer;
 }
 
+// [planes][pixels][chunks] -> [planes][chunks][pixels]
+std::vector<uint64_t> by_chunk(const std::vector<uint64_t>& x, int64_t planes, int64_t pixels, int64_t chunks) {
+    std::vector<uint64_t> y(x.size());
+    for (int64_t i = 0; i < static_cast<int64_t>(x.size()); ++i) {
+        const int64_t plane = i / (pixels * chunks), pixel = i / chunks % pixels, chunk = i % chunks;
+        y[static_cast<size_t>((plane * chunks + chunk) * pixels + pixel)] = x[static_cast<size_t>(i)];
+    }
+    CHECK_EQ(static_cast<int64_t>(x.size()), planes * pixels * chunks);
+    return y;
+}
+
 }  // namespace
 
 TEST("deploy: the counter is that of bnnkit/counter.py") {
@@ -117,9 +128,11 @@ TEST("deploy: faults in the bits that a layer reads") {
                     bit = read;
                 }
         }
-        const std::vector<uint64_t> expected = dense.packed_x();
+        const bool in_planes = !flattens && layout.chunks() > 1 && gathers_pixels(g, layout) && random.chance(70);
+        std::vector<uint64_t> expected = dense.packed_x();
+        if (in_planes) expected = by_chunk(expected, dense.x.planes, g.batch * shape.pixels(), layout.chunks());
         for (const NamedCode& named : usable_codes()) {
-            const Slots slots(shape, layout, dense.x.planes, flattens, false, faults, named.code());
+            const Slots slots(shape, layout, dense.x.planes, flattens, in_planes, faults, named.code());
             const Memory scratch(slots.scratch_bytes(g.batch));
             Workspace workspace;
             std::copy(numbers.begin(), numbers.end(), workspace.numbers.begin());
@@ -200,6 +213,7 @@ int64_t converted(const ConverterFaults& f, const Table& table, int64_t sum, int
 
 TEST("deploy: arrays with faulty sums and converters") {
     Random random(3);
+    int several_chunks = 0;
     for (int i = 0; i < 200; ++i) {
         const ::DenseConv dense = ungrouped_conv(random, {40000});
         const PackedConv packed(dense, one_thread());
@@ -228,15 +242,30 @@ TEST("deploy: arrays with faulty sums and converters") {
             const Shape shape{g.out_channels, g.batch * g.out_pixels(), 1};
             const Memory floats(float_bytes(shape, 1));
             const auto* values = reinterpret_cast<float*>(floats.data());
-            array->run({packed.conv.x, g.batch, numbers.data()}, SumScale{},
-                       unfinished(shape, reinterpret_cast<float*>(floats.data())), scratch.data());
-            std::vector<float> found;
-            for (int64_t p = 0; p < shape.pixels(); ++p)
-                found.insert(found.end(), values + p * shape.stride(), values + p * shape.stride() + shape.channels);
+            const auto run = [&](const ArrayCode& some, const uint64_t* x) {
+                some.run({x, g.batch, numbers.data()}, SumScale{},
+                         unfinished(shape, reinterpret_cast<float*>(floats.data())), scratch.data());
+                std::vector<float> found;
+                for (int64_t p = 0; p < shape.pixels(); ++p)
+                    found.insert(found.end(), values + p * shape.stride(),
+                                 values + p * shape.stride() + shape.channels);
+                return found;
+            };
             check::describe(name_of(named.isa), ", ", dense.text(), ", ", table.text());
-            CHECK_SAME(found, expected);
+            CHECK_SAME(run(*array, packed.conv.x), expected);
+            if (!gathers_pixels(g, packed.conv.layout)) continue;
+            several_chunks += packed.conv.layout.chunks() > 1;
+            BinaryConv in_planes = packed.conv;
+            in_planes.x_by_chunk = true;
+            const std::unique_ptr<ArrayCode> other(
+                code.new_array({in_planes, borders, panels, nullptr, {}, &converter.plan()}));
+            const std::vector<uint64_t> x =
+                by_chunk(packed.x, dense.x.planes, g.batch * g.height * g.width, packed.conv.layout.chunks());
+            check::describe("by chunk, ", name_of(named.isa), ", ", dense.text());
+            CHECK_SAME(run(*other, x.data()), expected);
         }
     }
+    CHECK(several_chunks > 20);
 }
 
 TEST("deploy: converter faults that do not fit are refused") {
