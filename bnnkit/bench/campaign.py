@@ -13,6 +13,7 @@ from bnnkit import faults, nn
 from bnnkit.bench import inference, machine
 from bnnkit.bench.contest import Case, Side
 from bnnkit.bench.inference import Run
+from bnnkit.bench.model import check_logits
 from bnnkit.bench.plan import BENCHES, Bench, Plan
 from bnnkit.bench.report import Check, Work
 from bnnkit.bench.verify import equal
@@ -47,9 +48,19 @@ def _sides(plan: Plan, model: Model, images: Tensor, maps: int) -> list[Side]:
         for name in plan.against:
             # Without quantization there are no bits to flip: what is left is the time of the network itself.
             target = None if name == "fp32" else model
-            call = partial(perturbed, inference.side(name, model), target, some)
-            kernels = ("adc", "pack") if name == "layers" else ()
-            sides.append(Side(OPPONENTS[name], call, Work(len(some), "image"), threads, None, kernels))
+            run = inference.side(name, model)
+            sides.append(
+                Side(
+                    OPPONENTS[name],
+                    partial(perturbed, run, target, some),
+                    Work(len(some), "image"),
+                    threads,
+                    None,
+                    ("adc", "pack") if name == "layers" else (),
+                    partial(check_logits, model, run, some) if name == "layers" else None,
+                    tuple(other for other in against if other != OPPONENTS["layers"]) if name == "layers" else (),
+                )
+            )
         for variant in plan.variants:
             machine.enter(threads, variant)  # a packed network keeps the variant it is made for
             campaign = _Packed(model, images, maps)
