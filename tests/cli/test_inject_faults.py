@@ -148,7 +148,7 @@ def test_a_curve_over_rates(bnnkit: Command) -> None:
     assert knee["low"] <= knee["knee"] <= knee["high"]
     assert found["picture"].endswith("curve.png") and Path(found["picture"]).stat().st_size > 10_000
     code, out, _err = bnnkit("inject", "--fault", "weight:flip@0", "--rate", "0.01,0.5", "--repeats", "2")
-    assert code == 0 and "\nknee, 1 points below golden: " in out and "\namount " in out
+    assert code == 0 and "\nknee, 1 point below golden: " in out and "\namount " in out
 
 
 def test_a_row_per_layer(bnnkit: Command) -> None:

@@ -77,9 +77,13 @@ def _knee(table: Mapping[str, Any]) -> list[str]:
         return []
     drop = table["rows"][0]["yield"]["drop"]
     if found["knee"] is None:
-        return [f"knee: the mean stays within {drop:g} points of golden"]
+        return [f"knee: the mean stays within {_points(drop)} of golden"]
     low, high = ("beyond" if found[end] is None else f"{found[end]:.3g}" for end in ("low", "high"))
-    return [f"knee, {drop:g} points below golden: {found['knee']:.3g} ({low} to {high})"]
+    return [f"knee, {_points(drop)} below golden: {found['knee']:.3g} ({low} to {high})"]
+
+
+def _points(drop: float) -> str:
+    return f"{drop:g} point" + ("" if drop == 1 else "s")
 
 
 def _notes(document: Mapping[str, Any]) -> list[str]:
@@ -98,7 +102,7 @@ def _notes(document: Mapping[str, Any]) -> list[str]:
     )
     drop = rows[0]["yield"]["drop"] if rows else 1
     notes.append("change: points against golden; SDC: predictions that differ from golden's")
-    notes.append(f"yield: maps with at most {drop:g} points less than golden")
+    notes.append(f"yield: maps with at most {_points(drop)} less than golden")
     shown = f"; picture: {document['picture']}" if document["picture"] else ""
     notes.append(f"backend: {document['backend']}{shown}")
     notes.append(f"run: {document['run']}")
