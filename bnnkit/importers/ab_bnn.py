@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bnnkit.importers.layout import Layout
 from bnnkit.importers.origin import ORIGINS, Origin
 from bnnkit.models import Model
 
@@ -42,9 +43,18 @@ _PAIR = re.compile(r"feature\.(\d+)\.(.+)")
 _HALF = re.compile(r"(feature\.\d+)\.binary_pw_down1\.(weight|gain)")
 
 
+_DEEPER = ("layer1.5.move0.bias",)
+
+
 @ORIGINS.register("ab-bnn")
 class AbBnn(Origin):
     """Names of the repository's `Network/ReActNet_*.py`."""
+
+    layouts = (
+        Layout("reactnet18", "conv1.weight", 16, "fc.weight", ("conv1.gain", "layer1.3.move0.bias"), _DEEPER),
+        Layout("reactnet34", "conv1.weight", 16, "fc.weight", ("conv1.gain", *_DEEPER)),
+        Layout("reactnetA", "feature.0.conv1.weight", 8, "fc.weight", ("feature.0.conv1.gain",)),
+    )
 
     @staticmethod
     def prepare(state_dict: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from bnnkit.importers.layout import Layout
 from bnnkit.importers.origin import ORIGINS, Origin
 from bnnkit.models import Model
 
@@ -56,9 +57,22 @@ _VGG9_LAYERS = {
 }
 
 
+_RESIDUAL = ("bn1.weight", "layer3.1.conv1.weight")
+_OTHERS = ("conv1.gain", "layer4.0.conv1.weight")
+"""Keys of other origins' residual networks."""
+
+
 @ORIGINS.register("bnn-iga")
 class BnnIga(Origin):
     """Names of the repository's `models/` and `main_mnist.py`."""
+
+    layouts = (
+        Layout("mlp", "fc1.weight", 128, "fc6.weight", planes=0, flat="fc1.weight"),
+        Layout("vgg9", "features.0.weight", 128, "classifier.6.weight", flat="classifier.0.weight"),
+        Layout("res18", "conv1.weight", 16, "fc.weight", _RESIDUAL, ("layer3.2.conv1.weight", *_OTHERS)),
+        Layout("res20", "conv1.weight", 16, "fc.weight", (*_RESIDUAL, "layer3.2.conv1.weight"), _OTHERS),
+    )
+    dropped = "a normalization that the origin's last block owns and never uses"
 
     @staticmethod
     def rename(model: Model, key: str) -> str | None:

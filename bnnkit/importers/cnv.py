@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-import torch
-
+from bnnkit.importers.layout import Layout
 from bnnkit.importers.origin import ORIGINS, Origin
 from bnnkit.models import Model
 
@@ -36,10 +32,10 @@ _LAYERS = {
 class Cnv(Origin):
     """Names of the repository's `training_smaller.py`; what brevitas keeps of its quantizers is dropped."""
 
-    @staticmethod
-    def prepare(state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Add the batch counter that torch's normalizations have and the origin's last one has not."""
-        return {"linear_features.7.num_batches_tracked": torch.zeros((), dtype=torch.long), **state_dict}
+    layouts = (
+        Layout("cnv", "conv_features.1.weight", 16, "linear_features.6.weight", flat="linear_features.0.weight"),
+    )
+    dropped = "a quantizer's own; signs need none"
 
     @staticmethod
     def rename(model: Model, key: str) -> str | None:

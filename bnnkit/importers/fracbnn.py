@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 
+from bnnkit.importers.layout import Layout
 from bnnkit.importers.origin import ORIGINS, Origin
 from bnnkit.models import Model
+from bnnkit.models.fracbnn import PLANES
 
 _LAYERS = {"conv1": "stem", "bn1": "stem_norm", "linear": "classifier", "fc": "classifier"}
 _LAYERS |= {"model.0.0": "stem", "model.0.1": "stem_norm"}
@@ -37,6 +39,12 @@ _PAIR = re.compile(r"model\.(\d+)\.((?:conv3x3|pointwise)\.[01]|rprelu[12]|shift
 @ORIGINS.register("fracbnn")
 class FracBnn(Origin):
     """Names of the repository's `model/fracbnn_*.py`; its buffers of the input code and its teacher are dropped."""
+
+    layouts = (
+        Layout("fracbnn20", "conv1.weight", 16, "linear.weight", ("layer1.0.rprelu1.shift_x.bias",), planes=PLANES),
+        Layout("fracbnn_imagenet", "model.0.0.weight", 32, "fc.weight", planes=PLANES),
+    )
+    dropped = "a buffer of the input code or of the normalization, or of the teacher"
 
     @staticmethod
     def rename(model: Model, key: str) -> str | None:

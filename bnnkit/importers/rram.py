@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from typing import ClassVar
 
+from bnnkit.importers.layout import Layout
 from bnnkit.importers.origin import ORIGINS, Origin
 from bnnkit.models import Model
 
@@ -41,9 +43,22 @@ _BLOCK = re.compile(r"(?:stage_|layer)([1-4])\.(\d+)\.(.+)")
 _ALPHA = ".act_quant.act_alpha"
 
 
+_VGG9 = ("classifier.6.weight",)
+_MEAN = (125.3 / 255, 123.0 / 255, 113.9 / 255)
+_STD = (63.0 / 255, 62.1 / 255, 66.7 / 255)
+
+
 @ORIGINS.register("rram")
 class Rram(Origin):
     """Names of the repository's `models/*_quant.py`, in which a layer owns the quantizer of its input."""
+
+    layouts = (
+        Layout("vgg7", "features.0.weight", 32, "classifier.3.weight", absent=_VGG9, flat="classifier.0.weight"),
+        Layout("resnet20", "conv_1_3x3.weight", 16, "classifier.weight"),
+        Layout("resnet18", "conv1.weight", 16, "linear.weight", ("layer4.0.conv1.weight",)),
+    )
+    dropped = "the range of a layer whose inputs stay in full precision"
+    statistics: ClassVar = {"cifar10": (_MEAN, _STD)}
 
     @staticmethod
     def rename(model: Model, key: str) -> str | None:

@@ -1,7 +1,8 @@
 """The `bnnkit` command: the list of commands, the global flags, and the boundary where errors become exit codes.
 
-A command is one module in `bnnkit_cli.commands` and one name in `COMMANDS`. Command modules import torch, and every
-bnnkit module that does, inside their functions, so that `--help` stays fast.
+A command is one module in `bnnkit_cli.commands` and one name in `COMMANDS`; where the name is a keyword of Python,
+module and function end with "_". Command modules import torch, and every bnnkit module that does, inside their
+functions, so that `--help` stays fast.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import difflib
 import errno
 import importlib
 import inspect
+import keyword
 import os
 import sys
 from collections.abc import Sequence
@@ -23,7 +25,10 @@ from bnnkit.atomic import DISK_FULL
 from bnnkit.errors import BnnkitError, InterruptedRunError, UsageError
 from bnnkit_cli import output
 
-COMMANDS = ("train", "eval", "calibrate", "decompose", "inject", "pack", "bench", "data", "models", "recipes", "doctor")
+COMMANDS = (
+    "train", "eval", "calibrate", "decompose", "inject", "pack", "import",
+    "bench", "data", "models", "recipes", "doctor",
+)  # fmt: skip
 ALIASES = {"inject-faults": "inject"}
 """Second names of commands, which the help does not list."""
 
@@ -77,11 +82,12 @@ def build_app() -> typer.Typer:
     )
     app.callback()(_global_flags)
     for name in COMMANDS:
-        module = importlib.import_module(f"bnnkit_cli.commands.{name}")
+        python_name = f"{name}_" if keyword.iskeyword(name) else name
+        module = importlib.import_module(f"bnnkit_cli.commands.{python_name}")
         if hasattr(module, "app"):
             app.add_typer(module.app, name=name, cls=CommandGroup, no_args_is_help=False, epilog=EPILOG)
         else:
-            app.command(name, epilog=EPILOG)(getattr(module, name))
+            app.command(name, epilog=EPILOG)(getattr(module, python_name))
     for alias, name in ALIASES.items():
         app.command(alias, hidden=True, epilog=EPILOG)(
             getattr(importlib.import_module(f"bnnkit_cli.commands.{name}"), name)

@@ -185,7 +185,7 @@ def test_the_second_name(bnnkit: Command) -> None:
     assert listed.count("\n  inject ") == 1 and "\n  inject-faults" not in listed
     assert bnnkit("injcet")[2].splitlines()[1] == "hint: did you mean 'inject'?"
     assert bnnkit("inject-faults", "--bit")[2].startswith("error: bnnkit inject-faults: ")
-    assert bnnkit("qqq")[2].splitlines()[1].endswith("inject, pack, bench, data, models, recipes, doctor")
+    assert bnnkit("qqq")[2].splitlines()[1].endswith("inject, pack, import, bench, data, models, recipes, doctor")
 
 
 @pytest.mark.usefixtures("undrawn")
