@@ -151,6 +151,11 @@ def test_a_curve_over_rates(bnnkit: Command) -> None:
     assert code == 0 and "\nknee, 1 point below golden: " in out and "\namount " in out
 
 
+def test_a_table_of_the_network_has_no_picture(bnnkit: Command) -> None:
+    code, _out, err = bnnkit("inject", "--fault", "weight:flip@0.1", *SMALL, "--picture", "a.png")
+    assert (code, Path("a.png").exists(), "warning: a.png: not written" in err) == (0, False, True)
+
+
 def test_a_row_per_layer(bnnkit: Command) -> None:
     found = rows(document(bnnkit, "--fault", "weight:flip@0.5", "--per-layer", "--layers", "hidden.[12]", *SMALL))
     assert list(found) == ["hidden.1", "hidden.2"]

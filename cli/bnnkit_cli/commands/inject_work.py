@@ -150,6 +150,8 @@ class Work:
             curve.draw(path, title, label, golden, series, chance=chance, drop=self.options["drop"])
             return str(path)
         if not all(setting.image_faults and not setting.layer_faults for setting in campaign.settings):
+            if picture is not None:
+                output.warn(f"{picture}: not written; faulty images and curves (--rate) have a picture")
             return None
         path = self.run.path / "images.png" if picture is None else picture
         accuracies: dict[Any, float] = {None: document["golden"]["accuracy"]}
