@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bnnkit.errors import MissingError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 NO_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EROFS)
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -63,6 +68,13 @@ def write_bytes(path: Path, chunks: Iterable[Chunk]) -> None:
 def write_text(path: Path, text: str) -> None:
     """Replace the file `path` by `text` in UTF-8, like `write_bytes`."""
     write_bytes(path, [text.encode()])
+
+
+def write_png(path: Path, figure: Figure) -> None:
+    """Replace the file `path` by a picture of a figure, like `write_bytes`."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    write_bytes(path, [content.getvalue()])
 
 
 def replace_link(link: Path, target: str) -> None:

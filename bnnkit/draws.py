@@ -25,6 +25,15 @@ _CACHED = 1 << 16
 """Positions that are hashed together."""
 
 
+def below(rate: float) -> int:
+    """Return the number that hashes h with (h + 1/2) / 2^32 < rate are below, 0 to 2^32.
+
+    >>> below(0.25) == 2**30
+    True
+    """
+    return min(max(math.ceil(rate * 2**32 - 0.5), 0), 2**32)
+
+
 def chosen(rate: float, count: int, *keys: int | Tensor) -> Bits:
     """Return 1 at positions chosen with probability `rate`, [B, count]: `uniform(*keys, position) < rate`.
 
@@ -40,14 +49,13 @@ def chosen(rate: float, count: int, *keys: int | Tensor) -> Bits:
     """
     states = _states(keys)
     found: Bits = np.ones((len(states), count), np.uint8)
-    # Hashes h with (h + 1/2) / 2^32 < rate.
-    below = max(0, math.ceil(rate * 2**32 - 0.5))
-    if below >= 2**32:
+    limit = below(rate)
+    if limit == 2**32:
         return found
     step = max(1, _CACHED // count)
     for start in range(0, len(states), step):
         piece = slice(start, start + step)
-        np.less(_hash_positions(states[piece], count), below, out=found[piece].view(np.bool_))
+        np.less(_hash_positions(states[piece], count), limit, out=found[piece].view(np.bool_))
     return found
 
 

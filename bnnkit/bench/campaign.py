@@ -19,6 +19,7 @@ from bnnkit.bench.report import Check, Work
 from bnnkit.bench.verify import equal
 from bnnkit.checkpoint import PREFIX, Checkpoint
 from bnnkit.data import Split
+from bnnkit.deploy import PackedNetwork
 from bnnkit.models import Model
 from bnnkit.nn import CimConv2d, CimLinear
 from bnnkit.train.precision import repeatable
@@ -105,8 +106,8 @@ class _Packed:
         tensors = {f"{PREFIX}{name}": value for name, value in model.state_dict().items()}
         self._network = faults.Network(Subject(Checkpoint(Path("network"), metadata, tensors)), {}, "packed")
         self._settings = faults.of_faults([faults.Fault("weight", "flip", RATE)], self._network.layers)
-        packed = self._network.golden.packed
-        assert packed is not None
+        packed = self._network.golden
+        assert isinstance(packed, PackedNetwork)
         self.products = len(images) * maps * sum(packed.binary_products.values())
         self._shares: list[float] = []
 
@@ -134,7 +135,6 @@ class _Packed:
     def check(self) -> Check:
         """Compare the faulty network's logits with the reference's, in whose weights the same bits are flipped."""
         faulty = self._network.faulty(self._settings[0], (0, 0))
-        assert faulty.packed is not None
         flipped = []
         for name, [sites] in faulty.sites.items():
             weight = self._model.get_submodule(name).weight
@@ -147,7 +147,7 @@ class _Packed:
             expected = inference.side("layers", self._model)(some)
         for flat, places in flipped:
             flat[places] = -flat[places]
-        return equal(faulty.packed(some), expected, f"logits of {len(some)} images with the faults of a map")
+        return equal(faulty.network(some), expected, f"logits of {len(some)} images with the faults of a map")
 
 
 BENCHES.register("campaign")(

@@ -20,15 +20,11 @@ RATES = {
     "random": "replaced by a random bit",
     "burst": "flipped in bursts",
 }
-"""Kinds whose amount is a share, and what happens to that share of a site's bits."""
+"""Kinds whose amount is a share, and what happens to that share of a site's bits. That of the others is a standard
+deviation, in the unit of the site."""
 
-SIGMAS = {
-    "gauss": "Gaussian noise",
-    "lognormal": "lognormal noise",
-    "offset": "an offset",
-    "gain": "a gain error",
-}
-"""Kinds whose amount is a standard deviation, in the unit of the site."""
+BIT_KINDS = ("flip", "stuck0", "stuck1", "random")
+"""What can happen to single bits."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +46,7 @@ class Site:
     in_layers: bool = True
 
 
-_BITS = ("flip", "stuck0", "stuck1", "random")
-_KINDS_WITH = {"bit": _BITS, "len": ("burst",), "std": ("gauss",)}
+_KINDS_WITH = {"bit": BIT_KINDS, "len": ("burst",), "std": ("gauss",)}
 """Kinds that an option means something to, where not all of a site's."""
 
 _BIT, _LENGTH = {"bit": "[0-7]"}, {"len": "[1-9][0-9]{0,5}"}
@@ -59,9 +54,9 @@ _BIT, _LENGTH = {"bit": "[0-7]"}, {"len": "[1-9][0-9]{0,5}"}
 SITES: Registry[Site] = Registry("fault site")
 
 SITES.register("input")(
-    Site("bits of the stored images", (*_BITS, "burst", "gauss"), "of 255", {**_BIT, **_LENGTH}, in_layers=False)
+    Site("bits of the stored images", (*BIT_KINDS, "burst", "gauss"), "of 255", {**_BIT, **_LENGTH}, in_layers=False)
 )
-SITES.register("weight")(Site("bits of the stored weights", (*_BITS, "burst"), "", {**_BIT, **_LENGTH}))
+SITES.register("weight")(Site("bits of the stored weights", (*BIT_KINDS, "burst"), "", {**_BIT, **_LENGTH}))
 SITES.register("latent")(
     Site(
         "real weights before they are quantized",
@@ -69,13 +64,13 @@ SITES.register("latent")(
         keys={"std": "square|plain", "ws": "layer|output"},
     )
 )
-SITES.register("activation")(Site("bits of the activations that a layer reads", _BITS, "", dict(_BIT)))
+SITES.register("activation")(Site("bits of the activations that a layer reads", BIT_KINDS, "", dict(_BIT)))
 SITES.register("cell")(
     Site("cells of bit-serial networks", ("stuck0", "stuck1", "gauss", "lognormal"), "of the conductance window")
 )
 SITES.register("partial-sum")(Site("sums of an array before their conversion", ("gauss", "offset", "gain"), "counts"))
-SITES.register("adc")(Site("converters of the arrays", (*_BITS, "offset"), "counts", dict(_BIT)))
-SITES.register("line")(Site("lines of the arrays", _BITS, "", {"axis": "row|column"}))
+SITES.register("adc")(Site("converters of the arrays", (*BIT_KINDS, "offset"), "counts", dict(_BIT)))
+SITES.register("line")(Site("lines of the arrays", BIT_KINDS, "", {"axis": "row|column"}))
 
 
 @dataclass(frozen=True)
@@ -83,7 +78,7 @@ class Fault:
     """One kind of fault at one site.
 
     Attributes:
-        amount: the share that is faulty, or a standard deviation, see `RATES` and `SIGMAS`.
+        amount: the share that is faulty, or a standard deviation, see `RATES`.
         options: by key, as written.
 
     Raises:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from bnnkit.atomic import write_bytes
+from bnnkit.atomic import write_png
 from bnnkit.decompose.arrays import Placement
 from bnnkit.decompose.planes import Decomposition
 from bnnkit.decompose.result import check_name
@@ -48,9 +47,7 @@ def draw(path: Path, planes: Decomposition) -> None:
     parts = np.asarray(figure.subfigures(1, 2, width_ratios=(2, 1), wspace=0.03))
     _draw_planes(parts[0], planes, rows)
     _draw_map(parts[1], planes.placement)
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    write_bytes(path, [content.getvalue()])
+    write_png(path, figure)
 
 
 def title(planes: Decomposition) -> str:

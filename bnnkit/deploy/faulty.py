@@ -11,17 +11,15 @@ never on batches, threads or kernels. With step(h, k) = hash32(h ^ k), one more 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from torch import Tensor
 
+from bnnkit.draws import below
 from bnnkit.errors import UsageError
 
 BitKind: TypeAlias = Literal["flip", "stuck0", "stuck1", "random"]
-
-_KINDS = ("flip", "stuck0", "stuck1", "random")
 
 
 @dataclass(frozen=True)
@@ -50,12 +48,12 @@ class InputFaults:
     bit: int | None = None
 
     def __post_init__(self) -> None:
-        _check_bits("input faults", self.kind, _KINDS, self.rate, self.state, self.bit)
+        _check_bits("input faults", self.kind, get_args(BitKind), self.rate, self.state, self.bit)
 
     @property
     def below(self) -> int:
         """Hashes below this number, 0 to 2^32, are hits."""
-        return _below(self.rate)
+        return below(self.rate)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +101,7 @@ class ConverterFaults:
     @property
     def below(self) -> int:
         """Hashes below this number, 0 to 2^32, are hits among the bits of codes."""
-        return _below(self.flip_rate)
+        return below(self.flip_rate)
 
 
 @dataclass(frozen=True)
@@ -124,10 +122,6 @@ class Hits(NamedTuple):
     bits: int
     faulty: int
     wrong: int
-
-
-def _below(rate: float) -> int:
-    return min(max(math.ceil(rate * 2**32 - 0.5), 0), 2**32)
 
 
 def _check_bits(

@@ -144,14 +144,11 @@ class Campaign:
 
     def _shares(self, setting: Setting) -> bool:
         """Whether a setting reads the images as they are and runs packed."""
-        return not setting.image_faults and self.network.golden.packed is not None
+        return not setting.image_faults and self.network.is_packed
 
     def _evaluate(self, todo: Sequence[tuple[Setting | None, int]], progress: _Progress) -> list[Trial] | None:
         begun = time.perf_counter()
-        networks, hits = [], []
-        for setting, number in todo:
-            networks.append(self._faulty(setting, number))
-            hits.append(networks[-1].hits)
+        networks = [self._faulty(setting, number) for setting, number in todo]
         fault_seconds = time.perf_counter() - begun
         parts: list[list[Tensor]] = [[] for _ in todo]
         for chosen in self.indices.split(self.batch):
@@ -161,14 +158,14 @@ class Campaign:
             setting, number = todo[0]
             if setting is not None and setting.image_faults:
                 start = time.perf_counter()
-                images = self._read(images, setting, number, chosen, hits[0])
+                images = self._read(images, setting, number, chosen, networks[0].hits)
                 fault_seconds += time.perf_counter() - start
             for part, found in zip(parts, self.network.predict(networks, images, chosen), strict=True):
                 part.append(found)
             progress.add(len(chosen) * len(todo))
-        for network, counted, (setting, _) in zip(networks, hits, todo, strict=True):
+        for network, (setting, _) in zip(networks, todo, strict=True):
             if setting is not None:
-                counted.add(self.network.take_hits(network, setting.layer_faults))
+                network.hits.add(self.network.take_hits(network, setting.layer_faults))
         labels, predictions = self.split.labels[self.indices], [torch.cat(part) for part in parts]
         golden = self.golden = predictions[0] if self.golden is None else self.golden
         seconds = time.perf_counter() - begun
@@ -178,19 +175,18 @@ class Campaign:
                 number,
                 Score(int((found == labels).sum()), len(labels)),
                 int((found != golden).sum()),
-                counted,
+                network.hits,
                 seconds / len(todo),
                 fault_seconds / len(todo),
             )
-            for (setting, number), found, counted in zip(todo, predictions, hits, strict=True)
+            for (setting, number), found, network in zip(todo, predictions, networks, strict=True)
         ]
 
     def _faulty(self, setting: Setting | None, number: int) -> Faulty:
         if setting is None:
-            return Faulty(self.network.golden.packed, self.network.golden.model)
+            return Faulty(self.network.golden)
         recorded = None if self.recorded is None else self.recorded.of(number)
-        found = self.network.faulty(setting, (self.seed, number), recorded)
-        return Faulty(found.packed, found.model, Hits(**vars(found.hits)), found.sites)
+        return self.network.faulty(setting, (self.seed, number), recorded)
 
     def _read(self, images: Tensor, setting: Setting, number: int, chosen: Tensor, hits: Hits) -> Tensor:
         found = read_all(images, setting.image_faults, (self.seed, number, chosen), setting.repair)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import textwrap
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnnkit.atomic import write_bytes
+from bnnkit.atomic import write_png
 from bnnkit.faults.tolerance import Knee, knee_band
 from bnnkit.train.chip_picture import COLOURS as SIX
 from bnnkit.train.chip_picture import GRID, INK
@@ -59,9 +58,7 @@ def draw(
     Raises:
         MissingError: no space, or no folder.
     """
-    content = io.BytesIO()
-    lines(title, unit_label, golden, series, chance=chance, drop=drop).savefig(content, format="png")
-    write_bytes(path, [content.getvalue()])
+    write_png(path, lines(title, unit_label, golden, series, chance=chance, drop=drop))
 
 
 def lines(

@@ -16,19 +16,17 @@ class Kind:
     """A kind of fault.
 
     Attributes:
-        text: what happens to a bit, in a few words.
         read: from the bits as stored and random ones to the bits that are read.
         random: whether `read` looks at the random ones.
     """
 
-    text: str
     read: Callable[[Bits, Bits], Bits]
     random: bool = False
 
 
 KINDS: Registry[Kind] = Registry("kind of fault")
 
-KINDS.register("random")(Kind("replaced by a random bit", lambda stored, drawn: drawn, random=True))
-KINDS.register("stuck0")(Kind("stuck at 0", lambda stored, drawn: np.zeros_like(stored)))
-KINDS.register("stuck1")(Kind("stuck at 1", lambda stored, drawn: np.ones_like(stored)))
-KINDS.register("flip")(Kind("flipped", lambda stored, drawn: stored ^ np.uint8(1)))
+KINDS.register("random")(Kind(lambda stored, drawn: drawn, random=True))
+KINDS.register("stuck0")(Kind(lambda stored, drawn: np.zeros_like(stored)))
+KINDS.register("stuck1")(Kind(lambda stored, drawn: np.ones_like(stored)))
+KINDS.register("flip")(Kind(lambda stored, drawn: stored ^ np.uint8(1)))

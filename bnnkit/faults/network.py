@@ -54,14 +54,12 @@ class Faulty:
     """A network as one fault map leaves it; without faults, the golden one.
 
     Attributes:
-        packed: where it runs packed.
-        model: where it runs layer by layer.
+        network: packed, or to be run layer by layer.
         hits: in its memory.
         sites: of its memory, by layer, in the order of `Setting.faults`.
     """
 
-    packed: PackedNetwork | None
-    model: nn.Module | None
+    network: nn.Module
     hits: Hits = field(default_factory=Hits)
     sites: dict[str, list[Sites]] = field(default_factory=dict)
 
@@ -79,6 +77,7 @@ class Network:
         computed: in words, what computes it.
         not_packed: why "auto" did not pack it; None where it did.
         memories: the layers with low-bit weights, by name.
+        golden: the network without faults.
 
     Raises:
         UsageError: impossible options, or "packed" where that cannot be.
@@ -94,12 +93,13 @@ class Network:
         self._weights: PackedWeights | None = None
         self._cells: CellChips | None = None
         self.memories: dict[str, Memory] = {}
+        self.golden: nn.Module
         if is_bit_serial(subject):
             if backend == "packed":
                 raise UsageError("--backend packed: bit-serial networks run layer by layer", hint="use --backend auto")
             self._cells = CellChips(subject, changes, dataset)
             self.not_packed, self.computed = "bit-serial networks run layer by layer", self._cells.computed
-            self.golden = Faulty(None, self._cells.model)
+            self.golden = self._cells.model
             return
         empty = skeleton({**subject.checkpoint.config, **changes})
         self.not_packed = None if backend in ("torch", "reference") else why_not(empty)
@@ -110,11 +110,16 @@ class Network:
             self.memories = _memories(self._weights, empty)
         if backend in ("auto", "packed") and self.not_packed is None:
             assert self._weights is not None
-            self.golden, self.computed = Faulty(PackedNetwork(self._weights, self.changes), None), "packed"
+            self.golden, self.computed = PackedNetwork(self._weights, self.changes), "packed"
             return
         with use(self._backend):
-            self.golden = Faulty(None, subject.model(changes))
+            self.golden = subject.model(changes)
         self.computed = "layer by layer" if backend == "auto" else backend
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether it runs packed, with all its fault maps."""
+        return isinstance(self.golden, PackedNetwork)
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -150,7 +155,7 @@ class Network:
             )
         if not self.memories:
             raise UsageError(f"fault '{fault}': {name} has no low-bit weights", hint="give a network with --w-bit 1")
-        if fault.site in signals.SITES and self.golden.packed is None:
+        if fault.site in signals.SITES and not self.is_packed:
             reason = self.not_packed or f"--backend {self._backend}"
             raise UsageError(f"fault '{fault}': computed in packed networks only; {reason}", hint="--backend packed")
         memories = [self.memories[layer] for layer in layers]
@@ -192,26 +197,24 @@ class Network:
         """
         faults = setting.layer_faults
         if not faults and recorded is None:
-            return self.golden
+            return Faulty(self.golden)
         if self._cells is not None:
-            return Faulty(None, self._cells.programmed(faults, key))
-        codes, found = self._codes(setting, key, recorded)
+            return Faulty(self._cells.programmed(faults, key))
+        codes, sites, hits = self._codes(setting, key, recorded)
         memories = [self.memories[name] for name in setting.layers if self.memories[name].reads_bits]
         layers = {memory.name: signals.layer_faults(memory, faults, key) for memory in memories}
         running = {name: layer for name, layer in layers.items() if layer is not None}
-        if self.golden.packed is not None:
-            found.packed = self.golden.packed.with_faults(codes, running)
-        else:
-            assert self._weights is not None
-            tensors = {**self._weights.tensors, **{f"{name}.codes": bits for name, bits in codes.items()}}
-            found.model = unpack_model(replace(self._weights, tensors=tensors), **self.changes)
-        return found
+        if isinstance(self.golden, PackedNetwork):
+            return Faulty(self.golden.with_faults(codes, running), hits, sites)
+        assert self._weights is not None
+        tensors = {**self._weights.tensors, **{f"{name}.codes": bits for name, bits in codes.items()}}
+        return Faulty(unpack_model(replace(self._weights, tensors=tensors), **self.changes), hits, sites)
 
     def _codes(
         self, setting: Setting, key: Map, recorded: Mapping[str, Sequence[Sites]] | None
-    ) -> tuple[dict[str, Tensor], Faulty]:
+    ) -> tuple[dict[str, Tensor], dict[str, list[Sites]], Hits]:
         faults = sorted((f for f in setting.layer_faults if f.site in IN_MEMORY), key=lambda f: IN_MEMORY.index(f.site))
-        codes, found = {}, Faulty(None, None)
+        codes, found, hits = {}, {}, Hits()
         for name in setting.layers if recorded is None else recorded:
             memory = self.memories[name]
             sites = [memory.sites(fault, key) for fault in faults] if recorded is None else list(recorded[name])
@@ -219,21 +222,18 @@ class Network:
                 continue
             bits = memory.bits()
             for some in sites:
-                found.hits.wrong += some.apply(bits)
-                found.hits.faulty += len(some.places)
-                found.hits.expected += len(some.places) if some.expected is None else some.expected
-            codes[name], found.sites[name] = packed(bits), sites
-        return codes, found
+                count = len(some.places)
+                hits.add(Hits(count, some.apply(bits), count if some.expected is None else some.expected))
+            codes[name], found[name] = packed(bits), sites
+        return codes, found, hits
 
     def take_hits(self, network: Faulty, faults: Sequence[Fault]) -> Hits:
         """Return what faults of activations and codes did while a network ran; it is counted where it runs packed."""
         rates = {fault.site: fault.amount for fault in faults if fault.site in ("activation", "adc") and fault.is_rate}
         found = Hits()
-        if network.packed is not None and rates:
-            for site, counted in zip(("activation", "adc"), network.packed.take_hits(), strict=True):
-                found.faulty += counted.faulty
-                found.wrong += counted.wrong
-                found.expected += rates.get(site, 0.0) * counted.bits
+        if isinstance(network.network, PackedNetwork) and rates:
+            for site, counted in zip(("activation", "adc"), network.network.take_hits(), strict=True):
+                found.add(Hits(counted.faulty, counted.wrong, rates.get(site, 0.0) * counted.bits))
         return found
 
     def predict(self, networks: Sequence[Faulty], images: Tensor, indices: Tensor) -> list[Tensor]:
@@ -248,26 +248,15 @@ class Network:
         Raises:
             GateError: a kernel met NaN; the layer it comes from is named.
         """
-        found: dict[int, Tensor] = {}
-        together = [network for network in networks if network.packed is not None]
-        if together:
-            logits = run_together([cast("PackedNetwork", n.packed) for n in together], self._fit(images), indices)
-            found |= {id(n): _predictions(some) for n, some in zip(together, logits, strict=True)}
-        split, every = Split(images, torch.zeros(len(images), dtype=torch.int64)), torch.arange(len(images))
-        for network in networks:
-            if network.model is not None:
-                with use(self._backend):
-                    found[id(network)] = evaluate(
-                        network.model, split, every, self._preparation, batch=len(images)
-                    ).predictions
-        return [found[id(network)] for network in networks]
-
-    def _fit(self, images: Tensor) -> Tensor:
-        return self._preparation.fit(images).cpu()
-
-
-def _predictions(logits: Tensor) -> Tensor:
-    return torch.where(logits.isfinite().all(1), logits.argmax(1), -1)
+        count, modules = len(images), [network.network for network in networks]
+        if self.is_packed:
+            together = cast("list[PackedNetwork]", modules)
+            logits = run_together(together, self._preparation.fit(images).cpu(), indices)
+            return list(torch.where(logits.isfinite().all(2), logits.argmax(2), -1))
+        # Labels would only be counted.
+        split, every = Split(images, torch.zeros(count, dtype=torch.int64)), torch.arange(count)
+        with use(self._backend):
+            return [evaluate(m, split, every, self._preparation, batch=count).predictions for m in modules]
 
 
 def _has_low_bit_weights(model: Model) -> bool:

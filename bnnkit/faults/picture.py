@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from bnnkit.atomic import write_bytes
+from bnnkit.atomic import write_png
 from bnnkit.data import Split
 from bnnkit.faults.pixels import read_all
 from bnnkit.faults.settings import Setting
@@ -43,9 +42,7 @@ def draw(
     Raises:
         MissingError: no space, or no folder.
     """
-    content = io.BytesIO()
-    panels(title, split, indices, settings, seed, accuracies).savefig(content, format="png")
-    write_bytes(path, [content.getvalue()])
+    write_png(path, panels(title, split, indices, settings, seed, accuracies))
 
 
 def panels(

@@ -6,10 +6,9 @@ import fnmatch
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bnnkit.cim import SITES, Fault
+from bnnkit.cim.fault import RATES, SITES, Fault
 from bnnkit.errors import UsageError
 from bnnkit.faults.images import NO_REPAIR
-from bnnkit.faults.kinds import KINDS
 from bnnkit.faults.repairs import Repair, parse_repair
 
 
@@ -131,7 +130,7 @@ def of_images(bits: Sequence[int], kind: str, amounts: Sequence[float], repairs:
                 if len(amounts) == 1:
                     found.append(Setting(describe(fault), name, (fault,), repair))
                     continue
-                heading = f"bit {bit} of some pixels {KINDS.get(kind).text}"
+                heading = f"bit {bit} of some pixels {RATES[kind]}"
                 heading += "" if repair.source is None else f", repaired by {repair.name}"
                 found.append(Setting(heading, f"{amount:.3g}", (fault,), repair, amount=amount))
     return found
@@ -144,4 +143,4 @@ def describe(fault: Fault) -> str:
     'bit 6 of 1 % of all pixels flipped'
     """
     where = "every pixel" if fault.amount == 1 else f"{100 * fault.amount:g} % of all pixels"
-    return f"bit {fault.bit} of {where} {KINDS.get(fault.kind).text}"
+    return f"bit {fault.bit} of {where} {RATES[fault.kind]}"

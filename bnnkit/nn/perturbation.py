@@ -8,16 +8,14 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from bnnkit.cim.fault import Fault
+from bnnkit.cim.fault import BIT_KINDS, Fault
 from bnnkit.draws import chosen, normals, random_bits
 from bnnkit.errors import UsageError
 from bnnkit.quantizers import Quantizer
 from bnnkit.reference import with_slope
 
-_BITS = ("flip", "stuck0", "stuck1", "random")
-
 TRAINED: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"weight": _BITS, "latent": ("gauss", "lognormal"), "activation": _BITS}
+    {"weight": BIT_KINDS, "latent": ("gauss", "lognormal"), "activation": BIT_KINDS}
 )
 """Kinds of faults that training knows, by site."""
 

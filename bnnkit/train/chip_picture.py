@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnnkit.atomic import write_bytes
+from bnnkit.atomic import write_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,9 +38,7 @@ def draw(path: Path, title: str, software: Mapping[str, Any], rows: Sequence[Map
     axes.tick_params(colors=INK, length=0)
     axes.spines[:].set_visible(False)
     axes.legend(frameon=False, fontsize=9, labelcolor=INK, loc="lower right" if by_bits else "lower left")
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    write_bytes(path, [content.getvalue()])
+    write_png(path, figure)
 
 
 def _against_bits(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnnkit.atomic import write_bytes
+from bnnkit.atomic import write_png
 from bnnkit.runs import Run
 from bnnkit.train.config import Config
 
@@ -68,9 +67,7 @@ def draw(
     if result is not None:
         _mark_test(accuracy, result, before, "test" if earlier is None else "step 2: test")
     _dress(accuracy, loss, config)
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    write_bytes(path, [content.getvalue()])
+    write_png(path, figure)
 
 
 def title(config: Config) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
-from bnnkit import checkpoint, decompose, deploy, ops
-from bnnkit.errors import MissingError
+from bnnkit import checkpoint, decompose, deploy
 from bnnkit.models import create_model
-from bnnkit_cli import output
 
 Command = Callable[..., tuple[int, str, str]]
 
-
-@pytest.fixture(autouse=True)
-def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Run in an empty folder; skip without compiled code."""
-    try:
-        ops.load()
-    except MissingError as missing:
-        pytest.skip(str(missing))
-    monkeypatch.chdir(tmp_path)
-    yield
-    output.configure()
+pytestmark = pytest.mark.usefixtures("empty_folder")
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +14,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from bnnkit import checkpoint, deploy, faults, ops, runs
-from bnnkit.errors import MissingError
+from bnnkit import checkpoint, deploy, faults, runs
 from bnnkit.faults import picture
 from bnnkit.models import create_model
-from bnnkit_cli import output
 
 Command = Callable[..., tuple[int, str, str]]
 
-
-@pytest.fixture(autouse=True)
-def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Run in an empty folder, without datasets; skip without compiled code."""
-    try:
-        ops.load()
-    except MissingError as missing:
-        pytest.skip(str(missing))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("BNNKIT_DATA", str(tmp_path / "data"))
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    output.configure()
+pytestmark = pytest.mark.usefixtures("empty_folder")
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +13,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from bnnkit import checkpoint, faults, ops, runs
-from bnnkit.errors import MissingError
+from bnnkit import checkpoint, faults, runs
 from bnnkit.models import create_model
-from bnnkit_cli import output
 
 Command = Callable[..., tuple[int, str, str]]
+
+pytestmark = pytest.mark.usefixtures("empty_folder")
 SMALL = ("--limit", "60", "--repeats", "3")
-
-
-@pytest.fixture(autouse=True)
-def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Run in an empty folder, without datasets; skip without compiled code."""
-    try:
-        ops.load()
-    except MissingError as missing:
-        pytest.skip(str(missing))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("BNNKIT_DATA", str(tmp_path / "data"))
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    output.configure()
 
 
 def document(bnnkit: Command, *arguments: str) -> dict[str, Any]:

@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from bnnkit import checkpoint, deploy, ops
-from bnnkit.errors import MissingError
+from bnnkit import checkpoint, deploy
 from bnnkit.models import create_model
-from bnnkit_cli import output
 
 Command = Callable[..., tuple[int, str, str]]
 
+pytestmark = pytest.mark.usefixtures("empty_folder")
+
 METADATA = {"preparation": {"mean": [0.5], "std": [0.25]}, "provenance": {"dataset": "digits"}}
-
-
-@pytest.fixture(autouse=True)
-def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Run in an empty folder; skip without compiled code."""
-    try:
-        ops.load()
-    except MissingError as missing:
-        pytest.skip(str(missing))
-    monkeypatch.chdir(tmp_path)
-    yield
-    output.configure()
 
 
 @pytest.fixture

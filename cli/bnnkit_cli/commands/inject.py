@@ -162,8 +162,8 @@ def inject(
         "batch": batch,
     }
     given = {name: value for name, value in given.items() if value is not None}
-    run = None if resume is None else _found(resume, given, runs_dir)
-    options = plan.DEFAULTS | (given if run is None else run.options)
+    run, asked = (None, given) if resume is None else _found(resume, given, runs_dir)
+    options = plan.DEFAULTS | asked
     plan.check(options)
     for path, suffix in ((picture, ".png"), (save_sites, ".safetensors")):
         if path is not None:
@@ -188,21 +188,14 @@ def inject(
         argv = ["bnnkit", *sys.argv[1:]]
         work.run = begin(work.options, trained, data, what=_what(options), argv=argv, root=runs_dir)
     else:
-        work.resume(run.run)
+        work.resume(run)
     with work.run.held():
         output.log(f"run {work.run.path}")
         work.measure(json=json, picture=picture)
 
 
-class _Resumed:
-    """An interrupted campaign and the options it was begun with."""
-
-    def __init__(self, run: Run, options: dict[str, Any]) -> None:
-        self.run, self.options = run, options
-
-
-def _found(reference: str, given: Mapping[str, Any], runs_dir: Path) -> _Resumed:
-    """Return the campaign to resume.
+def _found(reference: str, given: Mapping[str, Any], runs_dir: Path) -> tuple[Run, dict[str, Any]]:
+    """Return the campaign to resume, and the options it was begun with.
 
     Raises:
         MissingError: there is none like that.
@@ -220,7 +213,7 @@ def _found(reference: str, given: Mapping[str, Any], runs_dir: Path) -> _Resumed
             f"--resume {run.name}: begun with other options:{''.join(lines)}",
             hint=f"bnnkit inject --resume {reference}, or start anew",
         )
-    return _Resumed(run, options)
+    return run, options
 
 
 def _plain(value: Any) -> Any:
