@@ -23,7 +23,6 @@ from bnnkit.models import Model
 from bnnkit.models.cnv import ScalarNorm
 from bnnkit.nn import CimConv2d, CimLinear, GatedConv2d
 from bnnkit.nn.gated import excess_over
-from bnnkit.ops import extension
 from bnnkit.quantizers import Quantizer
 
 Remake: TypeAlias = Callable[[Tensor | None, LayerFaults], Any]
@@ -59,16 +58,21 @@ class Builder:
     Attributes:
         steps: in the order in which they run.
         remakes: by name, how the step of each layer with weight codes is made with other codes or with faults.
+
+    Args:
+        native: what steps are made by: the compiled module, or `bnnkit.deploy.description` for steps as plain data.
     """
 
-    def __init__(self, skeleton: Model, weights: PackedWeights, parts: Parts, *, gate_skips: bool) -> None:
+    def __init__(
+        self, skeleton: Model, weights: PackedWeights, parts: Parts, *, gate_skips: bool, native: ModuleType
+    ) -> None:
         self.skeleton = skeleton
         self.gate_skips = gate_skips
         self.weights = weights
         self.parts = parts
         self.steps: list[Any] = []
         self.remakes: dict[str, Remake] = {}
-        self._native: ModuleType = extension.load()
+        self._native = native
         self._buffers: dict[str, int] = {}
         self._shapes: dict[str, Shape] = {}
 

@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bnnkit.deploy import description
 from bnnkit.deploy.builder import Builder, Parts
+from bnnkit.deploy.description import Description
 from bnnkit.deploy.faulty import Hits, LayerFaults
 from bnnkit.deploy.operations import Operations
 from bnnkit.deploy.plans import PLANS
@@ -68,9 +70,10 @@ class PackedNetwork(nn.Module):
         self.config = skeleton.config
         self._parts = Parts() if parts is None else parts
         self._gate_skips = gate_skips
-        build = Builder(skeleton, weights, self._parts, gate_skips=gate_skips)
+        native = extension.load()
+        build = Builder(skeleton, weights, self._parts, gate_skips=gate_skips, native=native)
         PLANS.get(skeleton.settings.name)(skeleton, build)
-        self._network = extension.load().Network(build.steps)
+        self._network = native.Network(build.steps)
         self._steps = build.steps
         self._remakes = build.remakes
         self._codes: dict[str, Tensor] = {}
@@ -142,6 +145,24 @@ class PackedNetwork(nn.Module):
         )
         faulty._network = extension.load().Network(faulty._steps)
         return faulty
+
+    def describe(self) -> Description:
+        """Return the steps as plain data: everything that decides the logits, as numbers.
+
+        Raises:
+            UsageError: this network has faults in activations or converters, which are no part of a description.
+
+        >>> from bnnkit import create_model
+        >>> packed = compile(create_model("mlp", in_shape=(1, 8, 8)).eval(), (0.5,), (0.25,))
+        >>> [step.name for step in packed.describe().steps]
+        ['images', 'hidden.0', 'hidden.1', 'hidden.2', 'classifier']
+        """
+        if self._faults:
+            raise UsageError("deploy: a network with faults cannot be described", hint="describe it without faults")
+        skeleton = self.weights.skeleton(**self.changes)
+        build = Builder(skeleton, self.weights, Parts(), gate_skips=False, native=description)
+        PLANS.get(skeleton.settings.name)(skeleton, build)
+        return Description(self.config, skeleton.settings.in_shape, skeleton.settings.classes, tuple(build.steps))
 
     @property
     def binary_products(self) -> dict[str, int]:
