@@ -20,6 +20,8 @@ from typing import IO, TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.live import Live
+    from rich.table import Table
 
 SECONDS_BETWEEN_PLAIN_LINES = 10.0
 UNLIMITED_WIDTH = 100_000
@@ -29,6 +31,7 @@ UNLIMITED_WIDTH = 100_000
 class _Settings:
     quiet: bool = False
     verbosity: int = 0
+    live: Live | None = None
 
 
 _settings = _Settings()
@@ -57,6 +60,21 @@ def result_table(
     Raises:
         ValueError: a row has not as many cells as there are columns.
     """
+    from rich.text import Text
+
+    table = _table(columns, rows)
+    console = _console(sys.stdout)
+    if title is not None:
+        console.print(Text(title, style="bold"), soft_wrap=True)
+    with console.capture() as drawn:
+        console.print(table)
+    for line in drawn.get().splitlines():
+        result_text(line.rstrip())
+    for note in notes:
+        result_text(note)
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
@@ -70,15 +88,7 @@ def result_table(
         table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
-    console = _console(sys.stdout)
-    if title is not None:
-        console.print(Text(title, style="bold"), soft_wrap=True)
-    with console.capture() as drawn:
-        console.print(table)
-    for line in drawn.get().splitlines():
-        result_text(line.rstrip())
-    for note in notes:
-        result_text(note)
+    return table
 
 
 def result_text(text: str) -> None:
@@ -98,8 +108,12 @@ def emit_json(command: str, payload: Mapping[str, object]) -> None:
 
 def log(message: str, *, verbosity: int = 0) -> None:
     """Print a line to stderr, unless `--quiet` was given or fewer than `verbosity` flags `-v`."""
-    if not _settings.quiet and _settings.verbosity >= verbosity:
+    if _settings.quiet or _settings.verbosity < verbosity:
+        return
+    if _settings.live is None:
         print(message, file=sys.stderr, flush=True)
+    else:
+        _settings.live.console.print(message, soft_wrap=True)
 
 
 def warn(message: str) -> None:
@@ -160,6 +174,40 @@ class _Lines:
         self._last = now
         count = f"{done:,}" if self._total is None else f"{done:,}/{self._total:,}"
         log(f"{self._what}: {count}{' ' if detail else ''}{detail}")
+
+
+class Board(Protocol):
+    """A table that changes while work goes on."""
+
+    def show(self, columns: Sequence[str], rows: Sequence[Sequence[object]], notes: Sequence[str] = ()) -> None:
+        """Replace what is shown."""
+
+
+@contextmanager
+def board() -> Iterator[Board | None]:
+    """Keep a table on stderr that can be replaced; None where there is no terminal, or after `--quiet`.
+
+    It disappears at the end. Lines that `log` prints meanwhile appear above it.
+    """
+    if _settings.quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.live import Live
+
+    with Live(console=_console(sys.stderr), transient=True, refresh_per_second=4) as live:
+
+        class Shown:
+            def show(self, columns: Sequence[str], rows: Sequence[Sequence[object]], notes: Sequence[str] = ()) -> None:
+                from rich.console import Group
+                from rich.text import Text
+
+                live.update(Group(_table(columns, rows), *map(Text, notes)))
+
+        _settings.live = live
+        try:
+            yield Shown()
+        finally:
+            _settings.live = None
 
 
 @contextmanager

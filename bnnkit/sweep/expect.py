@@ -1,0 +1,70 @@
+"""A sweep against what is expected of it: a table of an earlier sweep, or one written by hand."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bnnkit.errors import MissingError, UsageError
+from bnnkit.sweep.table import Published, Row
+
+_NO_LABELS = ("accuracy", "spread", "correct", "total", "published", "difference", "limited", "state")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """An expected accuracy and what was found instead, in percent; None: the sweep has no such row."""
+
+    labels: Mapping[str, str]
+    expected: float
+    found: float | None
+
+    def within(self, tolerance: float) -> bool:
+        """Return whether it is at most `tolerance` points off."""
+        return self.found is not None and abs(self.found - self.expected) <= tolerance
+
+
+def read_expected(path: Path) -> list[Published]:
+    """Read expected accuracies: the results.json or table.csv of a sweep, or a CSV file with a column "accuracy".
+
+    All other columns of a CSV file are labels, except those that table.csv has for numbers; rows without an accuracy
+    are left out.
+
+    Raises:
+        MissingError: there is no such file.
+        UsageError: neither of the two forms.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".json":
+            entries = json.loads(text)["table"]
+            found = [(entry["labels"], entry["accuracy"]) for entry in entries]
+        else:
+            lines = list(csv.DictReader(text.splitlines()))
+            found = [({k: v for k, v in line.items() if k not in _NO_LABELS}, line["accuracy"]) for line in lines]
+        expected = [
+            Published({name: value for name, value in labels.items() if value}, float(accuracy))
+            for labels, accuracy in found
+            if accuracy not in ("", None)
+        ]
+    except FileNotFoundError as failure:
+        raise MissingError(f"--expect {path}: does not exist", hint="give a table.csv of a sweep") from failure
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as failure:
+        raise UsageError(
+            f"--expect {path}: cannot be read ({failure}); a sweep's results.json or table.csv was needed",
+            hint="the first line of a CSV file names the columns, one of them accuracy",
+        ) from failure
+    if not expected:
+        raise UsageError(f"--expect {path}: holds no accuracy", hint="one column must be named accuracy")
+    return expected
+
+
+def compare(rows: Sequence[Row], expected: Sequence[Published]) -> list[Difference]:
+    """Return every expected accuracy beside the one found."""
+    return [
+        Difference(each.labels, each.accuracy, next((row.mean for row in rows if each.belongs_to(row.labels)), None))
+        for each in expected
+    ]
