@@ -21,7 +21,7 @@ def parse_rates(text: str) -> list[float]:
         A:B:logN    A * (B / A)^(i / (N - 1)),    i = 0 .. N - 1
         A:B:linN    A + (B - A) * i / (N - 1)
 
-    Ranges include both ends. They are computed in decimal and rounded once, so that 0.001 is 0.001 in each of them, on
+    The rates are returned in rising order, as curves and knees need them. Ranges include both ends. They are computed in decimal and rounded once, so that 0.001 is 0.001 in each of them, on
     every machine.
 
     Raises:
@@ -31,13 +31,13 @@ def parse_rates(text: str) -> list[float]:
     >>> parse_rates("1e-5:1e-1:log9")  # doctest: +NORMALIZE_WHITESPACE
     [1e-05, 3.1622776601683795e-05, 0.0001, 0.00031622776601683794, 0.001, 0.0031622776601683794, 0.01,
      0.03162277660168379, 0.1]
-    >>> parse_rates("0:0.3:lin4"), parse_rates("0.01, 0.1")
+    >>> parse_rates("0:0.3:lin4"), parse_rates("0.1, 0.01")
     ([0.0, 0.1, 0.2, 0.3], [0.01, 0.1])
     """
     rates = _range(text) if ":" in text else [_number(part, text) for part in text.split(",")]
     if len(set(rates)) < len(rates):
         raise UsageError(f"rates '{text}': one of them twice; different rates were needed", hint=_EXAMPLE)
-    return rates
+    return sorted(rates)
 
 
 def _range(text: str) -> list[float]:

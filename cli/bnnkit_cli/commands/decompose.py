@@ -130,8 +130,8 @@ def _find(subject: str | None, runs_dir: Path) -> tuple[Path, Found, dict[str, i
     from bnnkit import deploy
     from bnnkit.cim import Array
     from bnnkit.decompose import holds_tensors, of_model, read
+    from bnnkit.models.shapes import output_shapes
     from bnnkit.train.subject import find_or_sample
-    from bnnkit_cli.commands.models_layers import output_shapes
 
     if subject is not None and holds_tensors(Path(subject)):
         return Path(subject), read(Path(subject)), {}
@@ -139,7 +139,7 @@ def _find(subject: str | None, runs_dir: Path) -> tuple[Path, Found, dict[str, i
     if trained.path == deploy.SAMPLE:
         output.log(f"no run in {runs_dir}: the sample network of the package")
     config = trained.checkpoint.config
-    outputs = {name: _positions(shape) for name, shape in output_shapes(config, tuple(config["in_shape"])).items()}
+    outputs = {name: _positions(shape) for name, shape in output_shapes(config).items()}
     model = trained.model({})
     array = Array(model.config["rows"], model.config["mapping"], model.config["channels_per_array"])
     return trained.path, of_model(model, trained.path, array), outputs

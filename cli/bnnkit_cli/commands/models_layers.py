@@ -36,34 +36,11 @@ class Layer:
     adc_conversions: int
 
 
-def output_shapes(config: dict[str, Any], in_shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-    """Return the output shape of each layer for one image, without computing anything.
-
-    Shapes do not depend on the bits, so a full-precision twin is run on torch's meta device: no kernel is needed.
-    """
-    import torch
-
-    from bnnkit.models import create_model
-
-    shapes: dict[str, tuple[int, ...]] = {}
-
-    def remember(layer_name: str) -> Any:
-        def hook(module: Any, inputs: Any, result: Any) -> None:
-            shapes[layer_name] = tuple(result.shape[1:])
-
-        return hook
-
-    with torch.device("meta"):
-        twin = create_model(**{**config, "ao_bit": "fp", "w_bit": "fp", "adc_bit": "fp"}).eval()
-        for layer_name, module in _weighted(twin):
-            module.register_forward_hook(remember(layer_name))
-        twin(torch.empty(1, *in_shape))
-    return shapes
-
-
 def layers_of(model: Model) -> list[Layer]:
     """Return every convolution and linear layer of `model`, in the order of its modules."""
-    shapes = output_shapes(model.config, model.settings.in_shape)
+    from bnnkit.models.shapes import output_shapes
+
+    shapes = output_shapes(model.config)
     return [_layer(name, module, shapes[name]) for name, module in _weighted(model)]
 
 
