@@ -21,8 +21,8 @@ def parse_rates(text: str) -> list[float]:
         A:B:logN    A * (B / A)^(i / (N - 1)),    i = 0 .. N - 1
         A:B:linN    A + (B - A) * i / (N - 1)
 
-    The rates are returned in rising order, as curves and knees need them. Ranges include both ends. They are computed in decimal and rounded once, so that 0.001 is 0.001 in each of them, on
-    every machine.
+    They are returned in rising order, as curves and knees need them. Ranges include both ends. They are computed in
+    decimal and rounded once, so that 0.001 is 0.001 in each of them, on every machine.
 
     Raises:
         UsageError: not written like that, a negative rate, one twice, a range that does not rise, a logarithmic one
