@@ -13,7 +13,7 @@ picture.py, record.py   heat maps and curves; the run directory
 from bnnkit.sweep.cell import TRAINED, Cell
 from bnnkit.sweep.executor import LocalExecutor, local_slots
 from bnnkit.sweep.expect import compare, read_expected
-from bnnkit.sweep.grid import COMMANDS, NETWORK, SEED, cells_of, parse_grid
+from bnnkit.sweep.grid import COMMANDS, NETWORK, SEED, parse_grid
 from bnnkit.sweep.preset import PRESETS, Preset, load_preset
 from bnnkit.sweep.record import Report
 from bnnkit.sweep.schedule import Entry, Schedule, State
@@ -36,7 +36,6 @@ __all__ = [
     "Schedule",
     "State",
     "Store",
-    "cells_of",
     "compare",
     "load_preset",
     "local_slots",

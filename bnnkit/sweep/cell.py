@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from bnnkit.runs import file_digest
 
 TRAINED = "{trained}"
 """Stands in the arguments of a cell for the checkpoint that the cell it needs has trained."""
+LONGEST_PATH = 1024
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Cell:
     def key(self) -> str:
         """Return 12 hexadecimal digits that stand for what the cell computes.
 
-        Files among the arguments count by their content, a needed training by its own key.
+        Files that arguments name count by their content, a needed training by its own key.
         """
         identity = {
             "bnnkit": bnnkit.__version__,
@@ -95,6 +97,14 @@ def in_order(cells: list[Cell]) -> list[Cell]:
 
 
 def _identity(argument: str) -> str:
-    path = Path(argument)
-    is_file = len(argument) < 4096 and path.is_file()
-    return f"sha256:{file_digest(path)}" if is_file else argument
+    """Return an argument with the digest of every file it names, alone or as in rram:samples=FILE,levels=2."""
+    whole = _content(argument)
+    if whole != argument:
+        return whole
+    return "".join(_content(part) for part in re.split("([=,])", argument))
+
+
+def _content(text: str) -> str:
+    path = Path(text)
+    is_file = 0 < len(text) < LONGEST_PATH and path.is_file()
+    return f"sha256:{file_digest(path)}" if is_file else text

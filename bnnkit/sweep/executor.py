@@ -19,18 +19,25 @@ from bnnkit.errors import MissingError
 
 PROGRAM = (sys.executable, "-m", "bnnkit_cli.main")
 INTERRUPTED = 130
-BUSY = -1
-"""In place of an exit code: another process is computing the cell."""
+BUSY = 1000
+"""In place of an exit code, which it cannot be: another process is computing the cell."""
 LAST_LINES = 12
 
 
 @dataclass(frozen=True)
 class Job:
-    """One command line to run, and the folder of its cell."""
+    """One command line to run, and the folder of its cell.
+
+    Attributes:
+        inputs: the words with which the cell was begun, which name the files it reads; `words` may continue it.
+        data: fingerprint of the dataset the cell is about, where that is known.
+    """
 
     key: str
     words: Sequence[str]
     folder: Path
+    inputs: Sequence[str] = ()
+    data: str | None = None
 
 
 @dataclass(frozen=True)
@@ -97,15 +104,12 @@ class LocalExecutor:
         return len(self._slots)
 
     def start(self, job: Job) -> None:
-        lock = (job.folder / "lock").open("wb")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.close()
-            self._refused.append(Finished(job.key, BUSY, None, "another process is computing this cell", 0.0))
+        lock = hold(job)
+        if lock is None:
+            self._refused.append(refused(job))
             return
         slot = self._slots.pop()
-        out, log = (job.folder / "out.json").open("wb"), (job.folder / "log.txt").open("ab")
+        out, log = (job.folder / "out.json").open("wb"), (job.folder / "log.txt").open("wb")
         with lock:
             process = subprocess.Popen(
                 [*PROGRAM, *job.words],
@@ -168,7 +172,26 @@ def local_slots(jobs: int | None, device: str) -> list[dict[str, str]]:
     gpus = torch.cuda.device_count()
     if not gpus:
         raise MissingError("sweep: --device cuda, but torch sees no GPU", hint="--device cpu")
-    return [{"CUDA_VISIBLE_DEVICES": str(place % gpus)} for place in range(jobs or gpus)]
+    # Torch counts the GPUs it may see; a process must be given their names.
+    visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    names = visible or [str(place) for place in range(gpus)]
+    return [{"CUDA_VISIBLE_DEVICES": names[place % gpus]} for place in range(jobs or gpus)]
+
+
+def hold(job: Job) -> IO[bytes] | None:
+    """Take the cell of a job for as long as the returned file is open somewhere; None if another process has it."""
+    lock = (job.folder / "lock").open("wb")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        return None
+    return lock
+
+
+def refused(job: Job) -> Finished:
+    """Return how a job ends whose cell another process has."""
+    return Finished(job.key, BUSY, None, "another process is computing this cell", 0.0)
 
 
 def ending(job: Job, code: int, seconds: float) -> Finished:
@@ -179,6 +202,8 @@ def ending(job: Job, code: int, seconds: float) -> Finished:
             document = dict(json.loads((job.folder / "out.json").read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as failure:
             code, said = 1, f"its output is no JSON document ({failure})"
+    elif code < 0:
+        said = f"{said}\nended by signal {-code} ({signal.strsignal(-code)})".strip()
     return Finished(job.key, code, document, said, seconds)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from pathlib import Path
 from bnnkit.errors import MissingError, UsageError
 from bnnkit.sweep.table import Published, Row
 
+ROUNDING = 1e-9
+"""Of differences of percentages, far below what an image counts."""
 _NO_LABELS = ("accuracy", "spread", "correct", "total", "published", "difference", "limited", "state")
 
 
@@ -24,7 +27,7 @@ class Difference:
 
     def within(self, tolerance: float) -> bool:
         """Return whether it is at most `tolerance` points off."""
-        return self.found is not None and abs(self.found - self.expected) <= tolerance
+        return self.found is not None and abs(self.found - self.expected) <= tolerance + ROUNDING
 
 
 def read_expected(path: Path) -> list[Published]:
@@ -43,7 +46,9 @@ def read_expected(path: Path) -> list[Published]:
             entries = json.loads(text)["table"]
             found = [(entry["labels"], entry["accuracy"]) for entry in entries]
         else:
-            lines = list(csv.DictReader(text.splitlines()))
+            lines = list(csv.DictReader(io.StringIO(text)))
+            if any(None in line for line in lines):
+                raise ValueError("a line has more values than the first line has names")
             found = [({k: v for k, v in line.items() if k not in _NO_LABELS}, line["accuracy"]) for line in lines]
         expected = [
             Published({name: value for name, value in labels.items() if value}, float(accuracy))
@@ -63,8 +68,22 @@ def read_expected(path: Path) -> list[Published]:
 
 
 def compare(rows: Sequence[Row], expected: Sequence[Published]) -> list[Difference]:
-    """Return every expected accuracy beside the one found."""
-    return [
-        Difference(each.labels, each.accuracy, next((row.mean for row in rows if each.belongs_to(row.labels)), None))
-        for each in expected
-    ]
+    """Return every expected accuracy beside the one found.
+
+    Raises:
+        UsageError: the labels of an expected accuracy are those of several rows.
+    """
+    return [Difference(each.labels, each.accuracy, _found(rows, each)) for each in expected]
+
+
+def _found(rows: Sequence[Row], expected: Published) -> float | None:
+    found = [row for row in rows if expected.belongs_to(row.labels)]
+    # Where one row has no more labels than these, it is the one that is meant.
+    exact = [row for row in found if {name for name, value in row.labels.items() if value} <= set(expected.labels)]
+    if len(found) > 1 and len(exact) != 1:
+        labels = ", ".join(f"{name} {value}" for name, value in expected.labels.items())
+        raise UsageError(
+            f"--expect: {len(found)} rows of the sweep have {labels or 'no labels'}; one was needed",
+            hint=f"columns: {', '.join(rows[0].labels)}",
+        )
+    return next((row.mean for row in exact or found), None)

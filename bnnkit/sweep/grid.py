@@ -7,7 +7,6 @@ from itertools import product
 from typing import TypeAlias
 
 from bnnkit.errors import UsageError
-from bnnkit.sweep.cell import Cell
 
 COMMANDS = ("train", "eval", "inject")
 NETWORK = "model"
@@ -17,10 +16,10 @@ SEED = "seed"
 Grid: TypeAlias = Mapping[str, Sequence[str]]
 
 
-def parse_grid(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
+def parse_grid(texts: Sequence[str], option: str = "--grid") -> dict[str, tuple[str, ...]]:
     """Return the values of every key; a key given twice has the values of both.
 
-    Values are separated by commas, or by semicolons where they contain commas.
+    Values are separated by commas, or by semicolons where they contain commas. `option` is what messages name.
 
     Raises:
         UsageError: no key, no value, or a value twice.
@@ -34,12 +33,12 @@ def parse_grid(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
         key = name.strip().lstrip("-").replace("_", "-")
         parts = tuple(part.strip() for part in values.split(";" if ";" in values else ",") if part.strip())
         if not equals or not key or not parts:
-            raise UsageError(f"--grid {text}: KEY=VALUE,VALUE,... was needed", hint="--grid adc-bit=1,2,3,4")
+            raise UsageError(f"{option} {text}: KEY=VALUE,VALUE,... was needed", hint=f"{option} adc-bit=1,2,3,4")
         found[key] = found.get(key, ()) + parts
     for key, parts in found.items():
         twice = [part for part in parts if parts.count(part) > 1]
         if twice:
-            raise UsageError(f"--grid {key}: {twice[0]} is given twice", hint=f"give {twice[0]} once")
+            raise UsageError(f"{option} {key}: {twice[0]} is given twice", hint=f"give {twice[0]} once")
     return found
 
 
@@ -69,8 +68,3 @@ def arguments_of(command: str, chosen: Mapping[str, str], fixed: Sequence[str]) 
             continue
         words += [f"--{key}"] if value == "yes" else [f"--{key}", value]
     return tuple(words)
-
-
-def cells_of(command: str, grid: Grid, fixed: Sequence[str], data: str | None = None) -> list[Cell]:
-    """Return the cells of all combinations of a grid."""
-    return [Cell(command, arguments_of(command, chosen, fixed), chosen, data=data) for chosen in combinations(grid)]

@@ -1,17 +1,23 @@
-"""What cells read besides their arguments: the network a name stands for, the content of a dataset."""
+"""What cells read besides their arguments: the network a name stands for, the dataset."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from bnnkit import runs
-from bnnkit.data import is_prepared, load
+from bnnkit.data import Dataset, is_prepared, load
 from bnnkit.models import MODELS
-from bnnkit.sweep.cell import TRAINED
+from bnnkit.sweep.cell import TRAINED, Cell
+from bnnkit.train.config import read_toml
 from bnnkit.train.plan import EMBEDDED
 from bnnkit.train.recipes import RECIPES
 from bnnkit.train.subject import find_or_sample
+
+REFERENCES = ("--teacher", "--compare")
+"""Options whose value names a network, as `network_file` reads it."""
 
 
 def network_file(reference: str | None, root: Path = runs.ROOT) -> str:
@@ -23,18 +29,22 @@ def network_file(reference: str | None, root: Path = runs.ROOT) -> str:
     return TRAINED if reference == TRAINED else str(find_or_sample(reference, root=root).path.resolve())
 
 
-def short_name(network: str) -> str:
-    """Return what a network is called in tables: a model's name, a run's, or that of a file.
+def with_files(cell: Cell, root: Path = runs.ROOT) -> Cell:
+    """Return a cell whose `REFERENCES` are checkpoints: what they name lies in `root`, not in the folder of the cell.
 
-    >>> short_name("res20"), short_name("networks/mine.safetensors")
-    ('res20', 'mine.safetensors')
+    Raises:
+        MissingError, MismatchError: as `network_file`.
     """
-    file = Path(network)
-    return file.parent.name if file.with_name("config.toml").exists() else file.name
+    words = list(cell.arguments)
+    for place, word in enumerate(words[:-1]):
+        if word in REFERENCES:
+            words[place + 1] = network_file(words[place + 1], root)
+    needs = None if cell.needs is None else with_files(cell.needs, root)
+    return replace(cell, arguments=tuple(words), needs=needs)
 
 
-def data_of_training(models: Sequence[str], options: Mapping[str, str]) -> dict[str, str]:
-    """Return the fingerprint of the dataset that each model would be trained on.
+def data_of_training(model: str, options: Mapping[str, str]) -> Dataset:
+    """Return the dataset that a model would be trained on.
 
     Args:
         options: those given, by name without dashes: dataset, data-dir and recipe matter.
@@ -43,22 +53,32 @@ def data_of_training(models: Sequence[str], options: Mapping[str, str]) -> dict[
         UsageError: an unknown model or dataset.
         MissingError: a dataset that is neither prepared nor can be downloaded.
     """
-    found: dict[str, str] = {}
+    written = _written(options.get("recipe"))
+    folder = options.get("data-dir") or written.get("data_dir")
+    usual = MODELS.get(model).dataset
+    name = options.get("dataset") or written.get("dataset") or (usual if is_prepared(usual, folder) else EMBEDDED)
+    return load(name, data_dir=folder)
+
+
+def data_of_network(file: str, options: Mapping[str, str], root: Path = runs.ROOT) -> Dataset:
+    """Return the dataset that a network would be tested on."""
     folder = options.get("data-dir")
-    for model in models:
-        usual = MODELS.get(model).dataset
-        name = options.get("dataset") or (usual if is_prepared(usual, folder) else EMBEDDED)
-        found[model] = load(name, data_dir=folder).fingerprint
-    return found
+    return find_or_sample(file, root=root).dataset(options.get("dataset"), Path(folder) if folder else None)
 
 
-def data_of_network(file: str, options: Mapping[str, str], root: Path = runs.ROOT) -> str:
-    """Return the fingerprint of the dataset that a network would be tested on."""
-    folder = options.get("data-dir")
-    return find_or_sample(file, root=root).dataset(options.get("dataset"), Path(folder) if folder else None).fingerprint
+def model_of_recipe(recipe: str | None) -> str | None:
+    """Return the network that a recipe, by name or file, trains when none is named; None if it names none."""
+    if recipe is None:
+        return None
+    if _is_file(recipe):
+        return _written(recipe).get("model")
+    return next(iter(RECIPES.get(recipe).models), None)
 
 
-def model_of_recipe(recipe: str) -> str | None:
-    """Return the network a named recipe trains when none is named; None for a file or a recipe of no network."""
-    models = RECIPES.get(recipe).models if recipe in RECIPES else ()
-    return models[0] if models else None
+def _written(recipe: str | None) -> dict[str, Any]:
+    """Return the options in a recipe's file; none of a recipe that is known by name."""
+    return read_toml(Path(recipe)) if recipe is not None and _is_file(recipe) else {}
+
+
+def _is_file(recipe: str) -> bool:
+    return recipe.endswith(".toml") or Path(recipe).is_file()

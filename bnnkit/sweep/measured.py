@@ -8,6 +8,9 @@ from typing import Any, TypeAlias
 
 Document: TypeAlias = Mapping[str, Any]
 
+CHIP = "chip"
+"""The label of one chip among several."""
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -56,7 +59,11 @@ def _eval(document: Document) -> list[Measured]:
     rows = [_score(none, document["software"], limited)]
     for row in document["results"]:
         labels = {"cell": row["cell"], "cell-bit": str(row["cell_bit"]), "adc-bit": str(row["adc_bit"])}
-        rows.append(_score(labels, row, limited))
+        chips = row["chips"]
+        rows += [
+            _score(labels | ({CHIP: str(place)} if len(chips) > 1 else {}), chip, limited)
+            for place, chip in enumerate(chips)
+        ]
     return rows
 
 
@@ -65,9 +72,11 @@ def _inject(document: Document) -> list[Measured]:
     several = len(document["tables"]) > 1
     rows = [_map_score({"row": "golden"}, document["golden"], limited)]
     for table in document["tables"]:
+        # A single amount is that of the whole command, and no name of a row.
+        alone = len(table["rows"]) == 1
         for row in table["rows"]:
             labels = {"fault": table["table"]} if several else {}
-            rows.append(_map_score({**labels, "row": row["row"]}, row, limited))
+            rows.append(_map_score({**labels, "row": "faulty" if alone else row["row"]}, row, limited))
     return rows
 
 

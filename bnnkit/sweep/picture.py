@@ -60,12 +60,13 @@ def _heat_maps(path: Path, title: str, rows: Sequence[Row], down: str, right: st
         groups.setdefault(tuple(row.labels[name] for name in rest), []).append(row)
     shown = list(groups.items())[:MOST_MAPS]
     wide = max(len({row.labels[right] for row in group}) for _, group in shown)
-    high = max(len({row.labels[down] for row in group}) for _, group in shown)
-    size = (max(6.0, 2.4 + 0.95 * wide), 1.0 + len(shown) * (1.1 + 0.5 * high))
+    heights = [1.1 + 0.5 * len({row.labels[down] for row in group}) for _, group in shown]
+    size = (max(6.0, 2.4 + 0.95 * wide), 1.0 + sum(heights))
     figure = Figure(figsize=size, dpi=150, layout="constrained")
     accuracies = [row.mean for _, group in shown for row in group if row.mean is not None]
     scale = (min(accuracies), max(max(accuracies), min(accuracies) + 1e-9))
-    for axes, (values, group) in zip(figure.subplots(len(shown), 1, squeeze=False)[:, 0], shown, strict=True):
+    maps = figure.subplots(len(shown), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for axes, (values, group) in zip(maps, shown, strict=True):
         heading = ", ".join(f"{name} {value}" for name, value in zip(rest, values, strict=True) if value)
         _heat_map(axes, group, down, right, scale, heading)
     figure.suptitle(title, x=0.01, ha="left", color=INK, fontsize=11, wrap=True)

@@ -66,7 +66,6 @@ class Preset:
         only: Mapping[str, Sequence[str]] | None = None,
         trained: str | None = None,
         seeds: Sequence[str] = (),
-        data: str | None = None,
     ) -> list[Cell]:
         """Return the cells of the table, without the trainings that are only a step on the way.
 
@@ -77,17 +76,22 @@ class Preset:
             seeds: of the trainings; every cell exists once per seed.
 
         Raises:
-            UsageError: `only` names an unknown label or value; a checkpoint where several networks are trained.
+            UsageError: `only` names an unknown label or value, or no cell; a checkpoint where several networks are
+                trained, or nothing but trainings remains to be done.
         """
         if trained is not None and len(self._networks()) > 1:
             raise UsageError(
                 f"preset {self.name}: trains {', '.join(self._networks())}; one checkpoint does not stand for all",
-                hint="leave --model out",
+                hint="leave the network out",
             )
         made: dict[str, list[Cell]] = {}
         for stage in self.stages:
-            made[stage.name] = self._stage(stage, made, extra.get(stage.command, ()), trained, seeds, data)
+            made[stage.name] = self._stage(stage, made, extra.get(stage.command, ()), trained, seeds)
         cells = [cell for stage in self.stages if stage.shown for cell in made[stage.name]]
+        if not cells:
+            raise UsageError(
+                f"preset {self.name}: trains its networks; a checkpoint has no place", hint="leave the network out"
+            )
         return _chosen(cells, only or {}, self.name)
 
     def _stage(
@@ -97,7 +101,6 @@ class Preset:
         extra: Sequence[str],
         trained: str | None,
         seeds: Sequence[str],
-        data: str | None,
     ) -> list[Cell]:
         if stage.of is None and trained is not None:
             return []
@@ -109,15 +112,20 @@ class Preset:
                 for seed in seeds or [""]:
                     options = {**chosen, **({"seed": seed} if seed else {})}
                     words = arguments_of(stage.command, options, fixed)
-                    cells.append(Cell(stage.command, words, {**labels, **options}, data=data))
+                    cells.append(Cell(stage.command, words, {**labels, **options}))
                 continue
             trainings: list[Cell | None] = [*made[stage.of]]
             for before in trainings or [None]:
                 network = trained if before is None else TRAINED
                 words = arguments_of(stage.command, {NETWORK: str(network), **chosen}, fixed)
                 inherited = {} if before is None else before.labels
-                cells.append(Cell(stage.command, words, {**inherited, **labels}, before, data))
+                cells.append(Cell(stage.command, words, {**inherited, **labels}, before))
         return cells
+
+    def varied(self) -> set[str]:
+        """Return the options that make its cells what they are, without dashes."""
+        labelled = {name for stage in self.stages for name in stage.labels if f"--{name}" in stage.arguments}
+        return labelled.union(*(stage.grid for stage in self.stages))
 
     def _networks(self) -> list[str]:
         return list(dict.fromkeys(name for stage in self.stages for name in stage.grid.get(NETWORK, ())))
@@ -178,4 +186,8 @@ def _chosen(cells: list[Cell], only: Mapping[str, Sequence[str]], name: str) -> 
                 f"--only {what}: nothing like that in preset {name}",
                 hint=f"{label}: {', '.join(known)}" if known else f"labels: {', '.join(labels)}",
             )
-    return [cell for cell in cells if all(cell.labels.get(label) in values for label, values in only.items())]
+    chosen = [cell for cell in cells if all(cell.labels.get(label) in values for label, values in only.items())]
+    if not chosen:
+        asked = " ".join(f"--only {label}={','.join(values)}" for label, values in only.items())
+        raise UsageError(f"{asked}: no cell of preset {name} is all of that", hint="give fewer of them")
+    return chosen

@@ -4,7 +4,7 @@ runs/sweep/cells/<key>/
     cell.json       what the cell is
     result.json     what its command printed, and how long it took; present when the cell is finished
     out.json        what its command is printing
-    log.txt         what it said on the way
+    log.txt         what it said on the way, the last time it ran
     runs/           its run directory: a training that was stopped continues there
     lock            held by the process that computes it
 """
@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,10 @@ from bnnkit.atomic import write_text
 from bnnkit.errors import MismatchError, MissingError
 from bnnkit.runs import Run
 from bnnkit.sweep.cell import Cell
+from bnnkit.sweep.measured import measured
+
+KEPT = ("--threads", "--data-dir")
+"""Options that a run to be continued may not remember."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +79,14 @@ class Store:
         path = self.folder(cell) / "result.json"
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
+            measured(cell.command, content["document"])
             return Result(content["document"], float(content["seconds"]))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (ValueError, KeyError, TypeError) as failure:
-            raise MismatchError(f"{path}: damaged; a JSON document was needed", hint=f"rm {path}") from failure
+            raise MismatchError(
+                f"{path}: damaged; the JSON document of a finished cell was needed", hint=f"rm {path}"
+            ) from failure
 
     def begun(self, cell: Cell) -> Run | None:
         """Return the run of a cell that was stopped on the way, None if there is nothing to continue."""
@@ -103,12 +111,20 @@ class Store:
                 return path
         raise MissingError(f"{run.path}: holds no checkpoint", hint=f"rm -r {self.folder(cell)}")
 
+    def inputs(self, cell: Cell) -> list[str]:
+        """Return the words of a cell as it is begun: they name the files it reads, also when it is continued."""
+        return cell.words(None if cell.needs is None else self.trained(cell.needs))
+
     def words(self, cell: Cell) -> list[str]:
         """Return the command line of a cell that is to be computed: what was stopped is continued."""
         begun = self.begun(cell)
         if begun is not None:
-            words = [cell.command, "--resume", str(begun.path)]
+            words = [cell.command, "--resume", str(begun.path), *_kept(cell.arguments)]
         else:
-            words = cell.words(None if cell.needs is None else self.trained(cell.needs))
+            words = self.inputs(cell)
         home = [] if cell.command == "eval" else ["--runs-dir", str(self.folder(cell) / "runs")]
         return [*words, *home, "--json"]
+
+
+def _kept(arguments: Sequence[str]) -> list[str]:
+    return [word for pair in pairwise(arguments) if pair[0] in KEPT for word in pair]

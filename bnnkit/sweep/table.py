@@ -11,7 +11,7 @@ from typing import Any
 
 from bnnkit.errors import MismatchError
 from bnnkit.sweep.grid import SEED
-from bnnkit.sweep.measured import Measured, measured
+from bnnkit.sweep.measured import CHIP, Measured, measured
 from bnnkit.sweep.schedule import Entry, State
 
 
@@ -33,7 +33,7 @@ class Row:
 
     Attributes:
         labels: by column; "" where the column means nothing for it.
-        accuracies: in percent, one per seed.
+        accuracies: in percent, one per seed and chip.
         interval: 95 %, of a single accuracy; None for several.
         limited: not all images or steps were used.
         state: of the cell, where it has no accuracy yet.
@@ -54,7 +54,7 @@ class Row:
 
     @property
     def spread(self) -> float | None:
-        """Sample standard deviation over seeds, None for fewer than two."""
+        """Sample standard deviation of the accuracies, None for fewer than two."""
         return statistics.stdev(self.accuracies) if len(self.accuracies) > 1 else None
 
     @property
@@ -79,22 +79,31 @@ class Row:
         }
 
 
-def rows_of(
-    entries: Sequence[Entry], published: Sequence[Published] = (), *, hidden: Sequence[str] = (SEED,)
-) -> list[Row]:
-    """Return the rows of cells: those with the same labels, apart from the `hidden` ones, are one row.
+HIDDEN = (SEED, CHIP)
+"""Labels that are no columns: a row has the mean over them."""
+
+
+def rows_of(entries: Sequence[Entry], published: Sequence[Published] = ()) -> list[Row]:
+    """Return the rows of cells: those with the same labels, apart from the `HIDDEN` ones, are one row.
+
+    What several cells have measured alike, such as a network in software beside its chips, counts once.
 
     Raises:
         MismatchError: a finished cell holds something else than its command prints.
     """
-    groups: dict[tuple[tuple[str, str], ...], list[tuple[Measured | None, State]]] = {}
+    groups: dict[frozenset[tuple[str, str]], dict[tuple[str | None, ...], tuple[Measured | None, State]]] = {}
+    names: dict[str, None] = {}
     for entry in entries:
         for found in _found(entry):
             labels = {**entry.cell.labels, **(found.labels if found else {})}
-            visible = tuple((name, value) for name, value in labels.items() if name not in hidden)
-            groups.setdefault(visible, []).append((found, entry.state))
-    names = list(dict.fromkeys(name for labels in groups for name, _ in labels))
-    return [_row({**dict.fromkeys(names, ""), **dict(labels)}, group, published) for labels, group in groups.items()]
+            visible = {name: value for name, value in labels.items() if name not in HIDDEN}
+            names |= dict.fromkeys(visible)
+            group = groups.setdefault(frozenset(visible.items()), {})
+            group.setdefault(tuple(labels.get(name) for name in HIDDEN), (found, entry.state))
+    return [
+        _row({**dict.fromkeys(names, ""), **dict(labels)}, list(group.values()), published)
+        for labels, group in groups.items()
+    ]
 
 
 def columns_of(rows: Sequence[Row]) -> list[str]:
@@ -107,14 +116,14 @@ def cells_of(rows: Sequence[Row], columns: Sequence[str]) -> tuple[list[str], li
     """Return headings and the text of every cell of a table."""
     several = any(len(row.accuracies) > 1 for row in rows)
     beside = any(row.published is not None for row in rows)
-    heads = [*columns, "test %", "95 % interval", *["seeds"] * several, "correct"]
+    heads = [*columns, "test %", *["mean of"] * several, "95 % interval", "correct"]
     heads += ["published", "difference"] * beside
     lines = []
     for row in rows:
         line = [row.labels[name] for name in columns]
-        line += [row.state.value if row.mean is None else f"{row.mean:.2f}", _interval(row)]
-        line += [str(len(row.accuracies))] * several
-        line.append(f"{row.correct:,}/{row.total:,}" if row.accuracies else "")
+        line.append(row.state.value if row.mean is None else f"{row.mean:.2f}")
+        line += [str(len(row.accuracies) or "")] * several
+        line += [_interval(row), f"{row.correct:,}/{row.total:,}" if row.accuracies else ""]
         line += [_number(row.published, ".2f"), _number(row.difference, "+.2f")] * beside
         lines.append(line)
     return heads, lines

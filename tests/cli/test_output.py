@@ -139,3 +139,57 @@ def test_quiet_progress_prints_nothing(capsys: pytest.CaptureFixture[str]) -> No
     with output.progress("reading", total=3) as bar:
         bar.update(3)
     assert capsys.readouterr().err == ""
+
+
+def test_a_board_shows_what_it_is_given_last_and_goes_away(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "60")
+    with output.board() as board:
+        assert board is not None
+        board.show(["cell", "state"], [["first", "running"]], ["0/2 cells"])
+        output.log("a line above [not markup]")
+        output.warn("and a warning")
+        board.show(["cell", "state"], [["first", "finished"], ["second", "running"]], ["1/2 cells"])
+    output.log("after it")
+    streams = capsys.readouterr()
+    visible = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", streams.err)
+    assert streams.out == ""
+    for text in (
+        "cell",
+        "second",
+        "1/2 cells",
+        "a line above [not markup]\n",
+        "warning: and a warning\n",
+        "after it\n",
+    ):
+        assert text in visible
+    # At the end its lines are erased.
+    assert "\x1b[2K" in streams.err.rpartition("1/2 cells")[2]
+
+
+def test_no_board_without_a_terminal_or_when_quiet(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with output.board() as board:
+        assert board is None
+        output.log("a plain line")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    output.configure(quiet=True)
+    with output.board() as board:
+        assert board is None
+    assert capsys.readouterr().err == "a plain line\n"
+
+
+def test_lines_are_plain_again_after_a_board_that_failed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    with pytest.raises(KeyError), output.board():
+        raise KeyError
+    capsys.readouterr()
+    output.log("plain")
+    assert capsys.readouterr().err == "plain\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bnnkit_cli import output
@@ -11,7 +10,10 @@ from bnnkit_cli import output
 if TYPE_CHECKING:
     from bnnkit.sweep import Entry, Schedule, State
 
-MOST_ROWS = 20
+MOST_ROWS = 12
+"""Of cells that have ended; those that run are all shown."""
+MOST_LETTERS = 48
+"""Of what a running cell says: an epoch's number, loss and accuracies."""
 
 
 class Display:
@@ -20,6 +22,7 @@ class Display:
     def __init__(self, board: output.Board | None) -> None:
         self._board = board
         self._known: dict[str, State] = {}
+        self._busy: set[str] = set()
 
     def changed(self, schedule: Schedule) -> None:
         """Show what is different since the last call."""
@@ -39,33 +42,53 @@ class Display:
             left = schedule.seconds_left()
             more = "" if not left else f"; about {duration(left)} left"
             took = duration(entry.result.seconds)
-            output.log(f"{done}/{total}  {name_of(entry)}: {found_text(entry)} in {took}{more}")
+            # A board shows it anyway.
+            verbosity = 0 if self._board is None else 1
+            output.log(f"{done}/{total}  {name_of(entry)}: {found_text(entry)} in {took}{more}", verbosity=verbosity)
         elif entry.state is State.failed:
-            output.warn(f"failed: {name_of(entry)}: {entry.said.splitlines()[-1] if entry.said else 'no word'}")
+            output.warn(f"failed: {name_of(entry)}: {why_failed(entry)}")
         elif entry.state is State.running:
             output.log(f"running {entry.cell.line}", verbosity=1)
+        elif entry.later is not None and entry.cell.key not in self._busy:
+            self._busy.add(entry.cell.key)
+            output.log(f"waiting for {name_of(entry)}: {entry.said}")
 
     def _show(self, board: output.Board, schedule: Schedule) -> None:
         from bnnkit.sweep import State
         from bnnkit.train.loop import duration
 
         running = schedule.of(State.running)
-        done = schedule.of(State.finished, State.failed)
-        rows = [(name_of(entry), entry.state.value, found_text(entry)) for entry in done[-(MOST_ROWS - len(running)) :]]
+        rows = []
+        for entry in schedule.of(State.finished, State.failed)[-MOST_ROWS:]:
+            found = why_failed(entry) if entry.state is State.failed else found_text(entry)
+            rows.append((name_of(entry), entry.state.value, found[:MOST_LETTERS]))
         for entry in running:
             spent = duration(time.monotonic() - entry.begun)
-            said = schedule.executor.saying(entry.cell.key).strip()
-            rows.append((name_of(entry), f"running {spent}", said[:90]))
+            said = " ".join(schedule.executor.saying(entry.cell.key).split())
+            # The first thing a command says is where its run directory is.
+            shown = "starting" if said[:4] in ("", "run ") else said[:MOST_LETTERS]
+            rows.append((name_of(entry), f"running {spent}", shown))
         left, total = schedule.seconds_left(), len(schedule.entries)
         time_left = "" if left is None else f", about {duration(left)} left"
         note = f"{len(schedule.of(State.finished))}/{total} cells finished{time_left}"
-        board.show(["cell", "state", "test %"], rows, [note])
+        board.show(["cell", "state", "result"], rows, [note])
 
 
 def name_of(entry: Entry) -> str:
     """Return what a person recognises a cell by."""
-    labels = [f"{name} {value}" for name, value in entry.cell.labels.items()]
-    return f"{entry.cell.command} {', '.join(labels)}".strip()
+    from bnnkit.sweep import NETWORK
+
+    labels = dict(entry.cell.labels)
+    network = [labels.pop(NETWORK)] if NETWORK in labels else []
+    options = [f"{name} {value}" for name, value in labels.items()]
+    return f"{entry.cell.command} {', '.join(network + options)}".strip()
+
+
+def why_failed(entry: Entry) -> str:
+    """Return the error among the last words of a failed cell, without those the last of them."""
+    lines = entry.said.splitlines() or ["it said nothing"]
+    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    return (errors or lines)[-1]
 
 
 def found_text(entry: Entry) -> str:
@@ -75,5 +98,9 @@ def found_text(entry: Entry) -> str:
     if entry.result is None:
         return ""
     found = measured(entry.cell.command, entry.result.document)
-    texts: Sequence[str] = [" ".join([*each.labels.values(), f"{each.accuracy:.2f} %"]) for each in found]
+    known = entry.cell.labels.items()
+    texts = []
+    for each in found:
+        new = [value for name, value in each.labels.items() if (name, value) not in known]
+        texts.append(" ".join([*new, f"{each.accuracy:.2f} %"]))
     return ", ".join(texts[:3]) + (f", {len(texts) - 3} more" if len(texts) > 3 else "")

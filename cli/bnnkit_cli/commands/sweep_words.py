@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bnnkit.errors import UsageError
 
-OWN = ("--json", "--dry-run", "--resume", "--seeds", "--runs-dir", "--help")
-"""Options of a cell that are the sweep's to give."""
+OWN = {
+    "--json": "bnnkit sweep --help",
+    "--dry-run": "bnnkit sweep --help",
+    "--resume": "the same sweep again goes on where it stopped",
+    "--seeds": "bnnkit sweep --seeds 1,2,3",
+    "--runs-dir": "bnnkit sweep --runs-dir DIR",
+    "--min-acc": "bnnkit sweep --expect FILE",
+    "--sites": "bnnkit inject --sites",
+    "--logits": "bnnkit eval --logits FILE.npy, for one network",
+    "--picture": "a sweep draws a picture of its own",
+    "--save-sites": "bnnkit inject --save-sites FILE, for one network",
+    "--help": "bnnkit sweep --help",
+}
+"""Options of a command that are not for cells: the sweep has its own, or all cells would write one file. Hints."""
 NETWORK = "--model"
 
 
@@ -34,8 +47,15 @@ class Words:
 
     def known_to(self, command: Any) -> list[str]:
         """Return, as words, the options that a command has."""
-        known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+        known = names_of([command])
         return [word for option in self.options if option[0] in known for word in option if word is not None]
+
+
+def names_of(commands: Sequence[Any]) -> set[str]:
+    """Return the options that commands of typer have, as typed."""
+    parameters = [parameter for command in commands for parameter in command.params]
+    names = {name for parameter in parameters for name in (*parameter.opts, *parameter.secondary_opts)}
+    return {name for name in names if name.startswith("-")}
 
 
 def sort_words(words: Sequence[str], commands: Sequence[Any]) -> Words:
@@ -45,7 +65,7 @@ def sort_words(words: Sequence[str], commands: Sequence[Any]) -> Words:
         commands: of typer, whose options are looked up in their order.
 
     Raises:
-        UsageError: an option without its value, one that belongs to the sweep, or several networks.
+        UsageError: an option without its value, one that is not for cells, or several networks.
     """
     flags = {
         name: bool(getattr(parameter, "is_flag", False))
@@ -60,8 +80,6 @@ def sort_words(words: Sequence[str], commands: Sequence[Any]) -> Words:
     while rest:
         word = rest.pop(0)
         name, equals, value = word.partition("=") if word.startswith("--") else (word, "", "")
-        if name in OWN:
-            raise UsageError(f"sweep: {name} is not for cells", hint="bnnkit sweep --help")
         if not word.startswith("-"):
             network.append(word)
         elif equals:
@@ -80,8 +98,28 @@ def sort_words(words: Sequence[str], commands: Sequence[Any]) -> Words:
     return Words(network[0] if network else None, tuple(option for option in options if option[0] != NETWORK))
 
 
+def check_names(names: Iterable[str], commands: Sequence[Any], sweep: Any, what: str) -> None:
+    """Check that the commands of cells have the options given for them.
+
+    Args:
+        sweep: the command itself, whose options may have been meant.
+        what: the commands, for the message.
+
+    Raises:
+        UsageError: an option that none of them has, or one that is not for cells.
+    """
+    known = names_of(commands)
+    for name in names:
+        if name in OWN:
+            raise UsageError(f"sweep: {name} is not for cells", hint=OWN[name])
+        if name not in known:
+            near = difflib.get_close_matches(name, sorted(known - set(OWN) | names_of([sweep])), n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"bnnkit {what} --help"
+            raise UsageError(f"sweep: neither sweep nor {what} has an option '{name}'", hint=hint)
+
+
 def check_words(root: Any, words: Sequence[str]) -> None:
-    """Let the command that a cell runs read its words, so that a wrong option is found before anything runs.
+    """Let the command that a cell runs read its words, so that a wrong value is found before anything runs.
 
     Args:
         root: context of the program.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from bnnkit_cli import output
 if TYPE_CHECKING:
     from bnnkit.sweep import Cell, Entry, Published, Report, Schedule
     from bnnkit.sweep.executor import Executor
-    from bnnkit_cli.commands.sweep import Asked
+    from bnnkit_cli.commands.sweep_cells import Asked
 
 EXECUTORS = ("local", "ray")
 
@@ -97,7 +98,8 @@ class Sweep:
         from bnnkit.sweep import Report, rows_of
 
         entries = list(self._schedule.entries.values())
-        shown = [self._schedule.entries[cell.key] for cell in self._asked.cells]
+        # Cells that compute the same share an entry, and have labels of their own.
+        shown = [replace(self._schedule.entries[cell.key], cell=cell) for cell in self._asked.cells]
         rows = rows_of(shown, self._asked.published)
         limited = ["limited: not all images or steps were used"] * any(row.limited for row in rows)
         return Report(self._asked.title, rows, entries, [*limited, *self._asked.notes], self._asked.across)
@@ -114,8 +116,10 @@ class Sweep:
                 hint="the same command goes on",
             )
         if failed:
+            out = sum(entry.state is State.left_out for entry in entries)
+            more = f", and {out} that need them were left out" if out else ""
             raise GateError(
-                f"sweep: {len(failed)} of {len(entries)} cells failed", hint="the same command tries them again"
+                f"sweep: {len(failed)} of {len(entries)} cells failed{more}", hint="the same command tries them again"
             )
         if off:
             worst = max(off, key=lambda d: float("inf") if d.found is None else abs(d.found - d.expected))
