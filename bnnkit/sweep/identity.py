@@ -23,10 +23,15 @@ REFERENCES = ("--teacher", "--compare")
 def network_file(reference: str | None, root: Path = runs.ROOT) -> str:
     """Return the checkpoint that a person means by a name: names such as "latest" mean another one tomorrow.
 
+    A file below the current folder is named from there, so that what is written about it holds elsewhere too.
+
     Raises:
         MissingError, MismatchError: there is none, or it is damaged; see `bnnkit.train.subject.find`.
     """
-    return TRAINED if reference == TRAINED else str(find_or_sample(reference, root=root).path.resolve())
+    if reference == TRAINED:
+        return TRAINED
+    path, here = find_or_sample(reference, root=root).path.resolve(), Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def with_files(cell: Cell, root: Path = runs.ROOT) -> Cell:

@@ -25,7 +25,7 @@ def nothing_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def make_run(root: Path, name: str) -> Path:
     run = runs.create("train", name, "", root=root)
     shutil.copy(deploy.SAMPLE, run.last)
-    return run.last.resolve()
+    return run.last.resolve().relative_to(Path.cwd())
 
 
 def test_names_become_files(tmp_path: Path) -> None:
@@ -37,6 +37,13 @@ def test_names_become_files(tmp_path: Path) -> None:
     assert network_file(TRAINED) == TRAINED
     with pytest.raises(MissingError):
         network_file("cnv", root)
+
+
+def test_files_elsewhere_have_their_whole_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = make_run(tmp_path, "mlp-a1").resolve()
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    assert network_file("latest", tmp_path) == str(file)
 
 
 def test_references_in_options_become_files(tmp_path: Path) -> None:

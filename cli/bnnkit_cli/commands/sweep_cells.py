@@ -236,8 +236,11 @@ class _Data:
 
 
 def _preset_notes(preset: Preset, found: Words, trained: str | None) -> list[str]:
+    from bnnkit import checkpoint
+
     notes = [f"published: {preset.source}", *preset.differs]
     if trained is not None:
-        notes.append(f"network: {trained}, instead of one trained by the published recipe")
+        what = checkpoint.describe(checkpoint.read(trained).config)
+        notes.append(f"network: {trained} ({what}), instead of one trained by the published recipe")
     arguments = " ".join(found.arguments())
     return [*notes, f"options beside the published ones: {arguments}"] if arguments else notes
