@@ -11,7 +11,7 @@ TORCH ?= torch==2.13.0
 BIN := $(abspath $(VENV))/bin
 INSTALLED := $(VENV)/.bnnkit-installed
 BUILD_INPUTS := pyproject.toml CMakeLists.txt $(shell find csrc -type f)
-CXX_SOURCES := $(shell find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.cu')
+CXX_SOURCES := $(shell find csrc tests bnnkit -name '*.h' -o -name '*.cpp' -o -name '*.cu')
 TORCH_IS_RECENT := import sys, torch; sys.exit(tuple(map(int, torch.__version__.split(".")[:2])) < (2, 10))
 
 # for the programs that look for others: pip and cmake for ninja

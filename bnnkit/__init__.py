@@ -4,6 +4,7 @@
 
     model = bnnkit.create_model("res20", ao_bit=1, w_bit=1, adc_bit=1)
     model = bnnkit.load("runs/train/latest/best-val.safetensors")
+    net = bnnkit.convert(any_torch_network, adc_bit=2)
 
 Submodules and torch are loaded on first use, so `import bnnkit` is cheap.
 """
@@ -17,13 +18,26 @@ if TYPE_CHECKING:
     from bnnkit import cim, data, deploy, importers, nn, ops, reference
     from bnnkit.checkpoint import load
     from bnnkit.models import create_model
+    from bnnkit.nn.convert import convert
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "cim", "create_model", "data", "deploy", "importers", "load", "nn", "ops", "reference"]
+__all__ = [
+    "__version__",
+    "cim",
+    "convert",
+    "create_model",
+    "data",
+    "deploy",
+    "importers",
+    "load",
+    "nn",
+    "ops",
+    "reference",
+]
 
 _MODULES = ("cim", "data", "deploy", "importers", "nn", "ops", "reference")
-_FUNCTIONS = {"create_model": "bnnkit.models", "load": "bnnkit.checkpoint"}
+_FUNCTIONS = {"convert": "bnnkit.nn", "create_model": "bnnkit.models", "load": "bnnkit.checkpoint"}
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,8 @@
 packed = deploy.compile(model, mean=..., std=...)
 logits = packed(images)                       # uint8 [N, C, H, W] -> float32 [N, classes]
 deploy.save(packed.weights, "net.bnn.safetensors")
+
+`model` is one of bnnkit's, or any network made by `bnnkit.convert`.
 """
 
 from pathlib import Path

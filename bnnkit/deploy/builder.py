@@ -8,27 +8,27 @@ from types import ModuleType
 from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bnnkit.cim import Layout
 from bnnkit.data import normalize
 from bnnkit.deploy.faulty import LayerFaults
-from bnnkit.deploy.fold import Sums, gate_thresholds, sum_thresholds
+from bnnkit.deploy.fold import gate_thresholds, gates_open, sum_thresholds, sums_of
 from bnnkit.deploy.geometry import ArrayLayer, Shape, conv_shape, kernel_of, layout_of, window_of
 from bnnkit.deploy.native_faults import native_faults
 from bnnkit.deploy.stored import weight_of
 from bnnkit.deploy.weights import PackedWeights
 from bnnkit.errors import UsageError
-from bnnkit.models import Model
 from bnnkit.models.cnv import ScalarNorm
 from bnnkit.nn import CimConv2d, CimLinear, GatedConv2d
-from bnnkit.nn.gated import excess_over
 from bnnkit.quantizers import Quantizer
 
 Remake: TypeAlias = Callable[[Tensor | None, LayerFaults], Any]
 """(other weight codes or None, faults) -> a step in place of the one that was built."""
 Integers: TypeAlias = dict[str, Any]
 """Arguments of `_C.IntegerFinish`."""
+Activation: TypeAlias = tuple[str | None, str | float]
+"""A normalization or None, then an RPReLU, a PReLU, or the slope of negative values; 1 leaves them as they are."""
 
 
 class Parts:
@@ -51,6 +51,7 @@ class Builder:
 
     `norm` is the normalization of the values, `reader` the layer on arrays that reads their bits, `floats` whether a
     later step reads the values themselves. A buffer may be written again once nothing reads it any more.
+    `pool` comes before all else, `activation` before the shortcut `residual` is added, `norm` and `clamp` after it.
 
     `integers` says how integer values end, see `IntegerFinish` in csrc/deploy/step.h; with thresholds among them their
     bits are kept.
@@ -64,7 +65,7 @@ class Builder:
     """
 
     def __init__(
-        self, skeleton: Model, weights: PackedWeights, parts: Parts, *, gate_skips: bool, native: ModuleType
+        self, skeleton: nn.Module, weights: PackedWeights, parts: Parts, *, gate_skips: bool, native: ModuleType
     ) -> None:
         self.skeleton = skeleton
         self.gate_skips = gate_skips
@@ -81,25 +82,24 @@ class Builder:
         dst: str,
         *,
         flatten: bool = False,
+        floats: bool = False,
         reader: str | None = None,
         encode: Callable[[Tensor], Tensor] = lambda values: values,
     ) -> None:
         """Read the images: normalized values, encoded one by one, or their codes."""
-        channels, height, width = self.skeleton.settings.in_shape
+        channels, height, width = self.weights.config["in_shape"]
         shape = (channels * height * width, 1, 1) if flatten else (channels, height, width)
         every_byte = torch.arange(256, dtype=torch.uint8).view(256, 1, 1, 1).expand(256, channels, 1, 1)
         values = encode(normalize(every_byte, self.weights.mean, self.weights.std))
         table = values.view(256, channels).t().contiguous().numpy()
-        finish = self._finish(dst, floats=reader is None, reader=reader)
-        self._shared(
-            lambda: self._native.image_step("images", (channels, height, width), shape, table, finish),
-            "images",
-        )
+        finish = self._finish(dst, floats=floats or reader is None, reader=reader)
+        images = (channels, height, width)
+        self._shared(lambda: self._native.image_step("images", images, shape, table, finish), "images")
         self._shapes[dst] = shape
 
     def thermometer(self, dst: str, resolution: int) -> None:
         """Read the images as +-1 planes, see `bnnkit.reference.thermometer`."""
-        channels, height, width = self.skeleton.settings.in_shape
+        channels, height, width = self.weights.config["in_shape"]
         planes = round(255 / resolution)
         set_bits = [min(planes, round(byte / resolution)) for byte in range(256)]
         finish = self._native.Finish(out=self._buffer(dst), floats=False, planes=1)
@@ -121,18 +121,23 @@ class Builder:
         repeats: int = 1,
         maximum: bool = False,
         quantizer: Quantizer | None = None,
+        norm: str | None = None,
+        clamp: bool = False,
+        residual: str | None = None,
         floats: bool = True,
         reader: str | None = None,
+        activation: Activation | None = None,
         integers: Integers | None = None,
     ) -> None:
         """Pool values, or repeat their channels, or quantize them first; integers where `integers` is given."""
         (channels, height, width), codes = self._shapes[src], torch.arange(0 if quantizer is None else quantizer.levels)
+        before = self._activation(activation, channels)
         levels = [] if quantizer is None else ((2 * codes - (quantizer.levels - 1)).float() / quantizer.unit).tolist()
         step = self._native.window_step(
             name,
             self._buffers[src],
             (channels, height, width),
-            self._finish(dst, floats=floats, reader=reader, integers=integers),
+            self._finish(dst, norm, clamp, False, residual, floats, reader, before, integers),
             size=size,
             stride=stride,
             pad=pad,
@@ -168,19 +173,23 @@ class Builder:
         norm: str | None = None,
         clamp: bool = False,
         pool: bool = False,
+        residual: str | None = None,
         floats: bool = True,
         reader: str | None = None,
+        activation: Activation | None = None,
         integers: Integers | None = None,
     ) -> None:
-        """Run a layer in full precision."""
+        """Run a layer in full precision; a linear one takes all values of an image, in the order of torch."""
         layer = self.skeleton.get_submodule(name)
         bias = self.weights.tensors.get(f"{name}.bias")
         stride, padding = window_of(layer)
         shape, buffer = self._shapes[src], self._buffers[src]
-        finish = self._finish(dst, norm, clamp, pool, None, floats, reader, integers=integers)
+        assert isinstance(layer, nn.Conv2d | nn.Linear)
+        before = self._activation(activation, layer.weight.shape[0])
+        finish = self._finish(dst, norm, clamp, pool, residual, floats, reader, before, integers)
 
         def make(weight: Tensor) -> Any:
-            kernel = kernel_of(weight).numpy()
+            kernel = kernel_of(weight, shape).numpy()
             return self._native.dense_step(name, buffer, shape, kernel, _numpy(bias), stride, padding, finish)
 
         if isinstance(layer, CimConv2d | CimLinear):  # binary weights on values
@@ -190,13 +199,22 @@ class Builder:
         else:
             weight = self.weights.tensors[f"{name}.weight"]
         self._shared(lambda: make(weight), name, 0.0 if integers is None else integers["one"])
-        self._shapes[dst] = conv_shape(shape, len(weight), kernel_of(weight).shape[2:], stride, padding, pool)
+        self._shapes[dst] = conv_shape(shape, len(weight), kernel_of(weight, shape).shape[2:], stride, padding, pool)
 
     def mean(
-        self, name: str, src: str, dst: str, *, norm: str | None = None, clamp: bool = False, one: float = 0.0
+        self,
+        name: str,
+        src: str,
+        dst: str,
+        *,
+        norm: str | None = None,
+        clamp: bool = False,
+        floats: bool = True,
+        reader: str | None = None,
+        one: float = 0.0,
     ) -> None:
         """Average over all pixels; with `one` the values are integers that stand for value / one."""
-        shape, finish = self._shapes[src], self._finish(dst, norm, clamp)
+        shape, finish = self._shapes[src], self._finish(dst, norm, clamp, floats=floats, reader=reader)
         self._shared(lambda: self._native.mean_step(name, self._buffers[src], shape, one, finish), name, one)
         self._shapes[dst] = (shape[0], 1, 1)
 
@@ -212,26 +230,23 @@ class Builder:
         residual: str | None = None,
         floats: bool = False,
         reader: str | None = None,
-        activation: tuple[str, str] | None = None,
+        activation: Activation | None = None,
         integers: Integers | None = None,
     ) -> None:
-        """Run a layer on arrays; its input is the bits of `src`, all pixels of it for a linear layer.
-
-        `activation` names a normalization and the RPReLU after it, before the shortcut is added.
-        """
+        """Run a layer on arrays; its input is the bits of `src`, all pixels of it for a linear layer."""
         layer, shape = self._array_layer(name), self._shapes[src]
         layout = layout_of(layer)
         flatten = isinstance(layer, CimLinear) and shape[1:] != (1, 1)
         bias = self.weights.tensors.get(f"{name}.bias")
-        sums = _sums(layer, layout, bias)
+        sums, before = sums_of(layer, layout, bias), self._activation(activation, layer.weight.shape[0])
         folded: dict[str, Any] = {}
-        if norm and clamp and reader and not (floats or pool or residual):
-            thresholds, direction = sum_thresholds(sums, *self._norm(norm), self._reading(reader))
+        if norm and clamp and reader and not (floats or pool or residual or activation):
+            thresholds, direction = sum_thresholds(sums, *self._norm(norm), self.reading(reader))
             folded = {"sum_thresholds": thresholds.numpy(), "flip": (direction < 0).int().neg().numpy()}
         adc, reach = layer.adc, max(layout.rows_of(s) for s in range(layout.arrays))
         gate, scale = None, sums.scale
         if isinstance(layer, GatedConv2d):
-            opens = partial(_opens, threshold=self.weights.tensors[f"{name}.threshold"])
+            opens = partial(gates_open, threshold=self.weights.tensors[f"{name}.threshold"])
             gate, scale = gate_thresholds(sums, opens, layer.out_channels), sums.scale / 3
         make = partial(
             self._native.array_step,
@@ -245,7 +260,7 @@ class Builder:
             bias=_numpy(bias),
             gate=None if gate is None else gate.numpy(),
             gate_skips=self.gate_skips,
-            finish=self._finish(dst, norm, clamp, pool, residual, floats, reader, activation, integers, **folded),
+            finish=self._finish(dst, norm, clamp, pool, residual, floats, reader, before, integers, **folded),
         )
         weights = self._array_weights(name, layer, layout, shape, flatten)
         step = make(weights=weights, like=self.parts.arrays.get(name))
@@ -254,7 +269,7 @@ class Builder:
 
         def remake(codes: Tensor | None, faults: LayerFaults) -> Any:
             own = weights if codes is None else weights.with_bits(codes.numpy())
-            planes = self._reading(name).planes
+            planes = self.reading(name).planes
             return make(weights=own, like=step, faults=native_faults(self._native, name, layer, layout, planes, faults))
 
         self.remakes[name] = remake
@@ -281,8 +296,8 @@ class Builder:
                 padding=padding,
                 channels_per_array=layout.channels_per_array,
                 tap=layout.tap,
-                x_planes=self._reading(name).planes,
-                x_thermometer=self._reading(name).thermometer,
+                x_planes=self.reading(name).planes,
+                x_thermometer=self.reading(name).thermometer,
                 w_thermometer=layer.weight_quantizer.thermometer,
                 flatten=flatten,
             )
@@ -297,7 +312,7 @@ class Builder:
         residual: str | None = None,
         floats: bool = True,
         reader: str | None = None,
-        activation: tuple[str, str] | None = None,
+        activation: Any = None,
         integers: Integers | None = None,
         **folded: Any,
     ) -> Any:
@@ -309,10 +324,10 @@ class Builder:
                 integers=self._native.IntegerFinish(**integers),
             )
         scale, shift = (None, None) if norm is None else (t.numpy() for t in self._norm(norm))
-        levels = None if reader is None else self._reading(reader)
+        levels = None if reader is None else self.reading(reader)
         return self._native.Finish(
             out=self._buffer(dst),
-            activation=None if activation is None else self._activation(*activation),
+            activation=activation,
             residual=-1 if residual is None else self._buffers[residual],
             pool=pool,
             scale=scale,
@@ -326,15 +341,26 @@ class Builder:
             **folded,
         )
 
-    def _reading(self, name: str) -> Quantizer:
+    def reading(self, name: str) -> Quantizer:
         """Return the quantizer whose bits a layer on arrays reads."""
         layer = self._array_layer(name)
         return layer.fraction if isinstance(layer, GatedConv2d) else layer.activation
 
-    def _activation(self, norm: str, name: str) -> Any:
-        scale, shift = self._norm(norm)
-        parts = {part: self.weights.tensors[f"{name}.{part}"].numpy() for part in ("bias_in", "slope", "bias_out")}
-        return self._native.Activation(scale=scale.numpy(), shift=shift.numpy(), **parts)
+    def _activation(self, activation: Activation | None, channels: int) -> Any:
+        if activation is None:
+            return None
+        norm, slope = activation
+        scale, shift = (None, None) if norm is None else self._norm(norm)
+        zero, tensors = torch.zeros(channels), self.weights.tensors
+        parts = {"bias_in": zero, "bias_out": zero}
+        if isinstance(slope, float):
+            parts["slope"] = torch.full((channels,), slope)
+        elif f"{slope}.slope" in tensors:
+            parts = {part: tensors[f"{slope}.{part}"] for part in ("bias_in", "slope", "bias_out")}
+        else:
+            parts["slope"] = tensors[f"{slope}.weight"].expand(channels).contiguous()
+        arrays = {part: values.numpy() for part, values in parts.items()}
+        return self._native.Activation(scale=_numpy(scale), shift=_numpy(shift), **arrays)
 
     def _buffer(self, name: str) -> int:
         return self._buffers.setdefault(name, len(self._buffers))
@@ -342,7 +368,7 @@ class Builder:
     def _norm(self, name: str) -> tuple[Tensor, Tensor]:
         scale, shift = self.weights.tensors[f"{name}.scale"], self.weights.tensors[f"{name}.shift"]
         if isinstance(self.skeleton.get_submodule(name), ScalarNorm):
-            classes = self.skeleton.settings.classes
+            classes = self.weights.config["classes"]
             return scale.repeat(classes), shift.repeat(classes)
         return scale, shift
 
@@ -357,25 +383,11 @@ class Builder:
         self.steps.append(self.parts.steps[name, one])
 
 
-def _opens(high: Tensor, threshold: Tensor) -> Tensor:
-    return (excess_over(high, threshold) > 0).float()
-
-
-def _sums(layer: ArrayLayer, layout: Layout, bias: Tensor | None) -> Sums:
-    adc = layer.adc
-    if adc is None:
-        return Sums(1 / layer.unit, 0.0, bias, layout.channels * layout.kernel_h * layout.kernel_w)
-    largest = int(adc.levels.abs().max())
-    return Sums(adc.scale, adc.offset * layout.arrays, bias, largest * layout.arrays)
-
-
 def _without_faults(name: str, make: Callable[[Tensor], Any], codes: Tensor) -> Remake:
     def remake(other: Tensor | None, faults: LayerFaults) -> Any:
         if faults != LayerFaults():
-            raise UsageError(
-                f"layer {name}: it adds values with signs; its weights alone can be faulty",
-                hint="leave the layer out",
-            )
+            adds = f"layer {name}: it adds values with signs; its weights alone can be faulty"
+            raise UsageError(adds, hint="leave the layer out")
         return make(codes if other is None else other)
 
     return remake

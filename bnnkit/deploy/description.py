@@ -63,7 +63,7 @@ class Finish:
         out: buffer that receives the result.
         activation: or None.
         residual: values of this buffer are added; -1: none. In integer steps after the scale.
-        pool: maximum over 2 x 2 pixels.
+        pool: maximum over 2 x 2 pixels, before all else.
         scale, shift: v * scale + shift per channel, or None.
         clamp: to [-1, 1].
         floats: values are kept.
@@ -145,7 +145,10 @@ class SignedSumStep:
 
 @dataclass(frozen=True, eq=False)
 class DenseStep:
-    """A convolution of values, weights [outputs, channels, kernel_h, kernel_w], summed in double, rounded once."""
+    """A convolution of values, weights [outputs, channels, kernel_h, kernel_w], summed in double, rounded once.
+
+    Products are added in the order of the taps, row by row of the kernel, within a tap of the channels; then the bias.
+    """
 
     name: str
     in_buffer: int
@@ -202,7 +205,8 @@ class ArrayStep:
     Attributes:
         offset: of every array; their sum is added.
         thresholds, levels: a partial sum becomes levels[number of thresholds t with sum >= t]; None: it stays.
-        gate: of a layer with precision gates, [outputs]: sums of high bits >= gate open the gate; else None.
+        gate: of a layer with precision gates, [outputs], else None. Plane 1 (high) and plane 0 (low) are then converted
+            and summed one after the other, each bit counting 1; the sum is 2 * high, plus low where high >= gate.
     """
 
     name: str

@@ -8,7 +8,8 @@ from typing import Any
 from bnnkit import checkpoint
 from bnnkit.checkpoint import Checkpoint
 from bnnkit.deploy.weights import REPACK, PackedWeights
-from bnnkit.errors import MismatchError
+from bnnkit.errors import MismatchError, UsageError
+from bnnkit.models import MODELS
 
 VERSION = 1
 
@@ -25,6 +26,11 @@ def save(weights: PackedWeights, path: Path | str) -> None:
         ...     load(f"{folder}/net.safetensors").config["name"]
         'mlp'
     """
+    if weights.config["name"] not in MODELS:
+        raise UsageError(
+            f"{path}: {weights.config['name']} is no model that bnnkit can build again, so its packed form has no file",
+            hint="torch.save its state_dict, and compile it where its class is",
+        )
     metadata: dict[str, Any] = {
         "packed": VERSION,
         "preparation": {"mean": list(weights.mean), "std": list(weights.std)},

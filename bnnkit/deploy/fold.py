@@ -7,7 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from bnnkit.cim import Layout
+from bnnkit.deploy.geometry import ArrayLayer
 from bnnkit.nn.evaluation import normalize
+from bnnkit.nn.gated import excess_over
 from bnnkit.quantizers import Quantizer
 
 
@@ -24,6 +27,15 @@ class Sums:
         """Return the float32 values of integer sums [..., C]."""
         value = self.scale * sums.double() + self.base
         return (value if self.bias is None else value + self.bias.double()).float()
+
+
+def sums_of(layer: ArrayLayer, layout: Layout, bias: Tensor | None) -> Sums:
+    """Return what the integer sums of a layer on arrays stand for."""
+    adc = layer.adc
+    if adc is None:
+        return Sums(1 / layer.unit, 0.0, bias, layout.channels * layout.kernel_h * layout.kernel_w)
+    largest = int(adc.levels.abs().max())
+    return Sums(adc.scale, adc.offset * layout.arrays, bias, largest * layout.arrays)
 
 
 def sum_thresholds(sums: Sums, scale: Tensor, shift: Tensor, quantizer: Quantizer) -> tuple[Tensor, Tensor]:
@@ -49,6 +61,11 @@ def sum_thresholds(sums: Sums, scale: Tensor, shift: Tensor, quantizer: Quantize
         return quantizer.code(value) >= codes
 
     return smallest(passes, shape, sums.bound).int(), direction.int()
+
+
+def gates_open(high: Tensor, threshold: Tensor) -> Tensor:
+    """Return 1 where precision gates open at these values of their high bits, else 0: float32."""
+    return (excess_over(high, threshold) > 0).float()
 
 
 def gate_thresholds(sums: Sums, gate: Callable[[Tensor], Tensor], channels: int) -> Tensor:

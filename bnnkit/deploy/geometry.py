@@ -44,6 +44,6 @@ def conv_shape(
     return channels, height, width
 
 
-def kernel_of(weight: Tensor) -> Tensor:
-    """Return the weight of a convolution, or of a linear layer as that of a 1x1 convolution."""
-    return weight if weight.dim() == 4 else weight[:, :, None, None]
+def kernel_of(weight: Tensor, shape: Shape) -> Tensor:
+    """Return the weight of a convolution, or of a linear layer as that of a convolution over all its pixels."""
+    return weight if weight.dim() == 4 else weight.reshape(len(weight), *shape)

@@ -15,7 +15,8 @@ from bnnkit.deploy.builder import Builder, Parts
 from bnnkit.deploy.description import Description
 from bnnkit.deploy.faulty import Hits, LayerFaults
 from bnnkit.deploy.operations import Operations
-from bnnkit.deploy.plans import PLANS
+from bnnkit.deploy.plans import PLANS, Plan
+from bnnkit.deploy.traced import TracedWeights, pack_traced, trace
 from bnnkit.deploy.weights import PackedWeights, pack_model, why_not
 from bnnkit.errors import UsageError
 from bnnkit.models import Model
@@ -64,15 +65,15 @@ class PackedNetwork(nn.Module):
         reason = why_not(skeleton)
         if reason is not None:
             raise UsageError(
-                f"deploy: {skeleton.config['name']} cannot be packed: {reason}", hint="use the backend torch"
+                f"deploy: {weights.config['name']} cannot be packed: {reason}", hint="use the backend torch"
             )
         self._is_gated = bool(gated_layers(skeleton))
-        self.config = skeleton.config
+        self.config = skeleton.config if isinstance(skeleton, Model) else {**weights.config, **self.changes}
         self._parts = Parts() if parts is None else parts
         self._gate_skips = gate_skips
         native = extension.load()
         build = Builder(skeleton, weights, self._parts, gate_skips=gate_skips, native=native)
-        PLANS.get(skeleton.settings.name)(skeleton, build)
+        _plan_of(weights)(skeleton, build)
         self._network = native.Network(build.steps)
         self._steps = build.steps
         self._remakes = build.remakes
@@ -161,8 +162,9 @@ class PackedNetwork(nn.Module):
             raise UsageError("deploy: a network with faults cannot be described", hint="describe it without faults")
         skeleton = self.weights.skeleton(**self.changes)
         build = Builder(skeleton, self.weights, Parts(), gate_skips=False, native=description)
-        PLANS.get(skeleton.settings.name)(skeleton, build)
-        return Description(self.config, skeleton.settings.in_shape, skeleton.settings.classes, tuple(build.steps))
+        _plan_of(self.weights)(skeleton, build)
+        channels, height, width = self.config["in_shape"]
+        return Description(self.config, (channels, height, width), self.config["classes"], tuple(build.steps))
 
     @property
     def binary_products(self) -> dict[str, int]:
@@ -196,16 +198,48 @@ class PackedNetwork(nn.Module):
         return [(name, nanoseconds / 1e9) for name, nanoseconds in self._network.take_profile()]
 
     def extra_repr(self) -> str:
-        return ", ".join(f"{key}={self.config[key]}" for key in ("name", "width", "ao_bit", "w_bit", "adc_bit"))
+        shown = ("name", "width", "ao_bit", "w_bit", "adc_bit")
+        return ", ".join(f"{key}={self.config[key]}" for key in shown if key in self.config)
 
 
-def compile(model: Model, mean: Sequence[float], std: Sequence[float]) -> PackedNetwork:
-    """Pack a trained network of the registry and make it ready to run; see `PackedNetwork`.
+def compile(
+    model: nn.Module, mean: Sequence[float], std: Sequence[float], *, in_shape: Sequence[int] | None = None
+) -> PackedNetwork:
+    """Pack a trained network and make it ready to run; see `PackedNetwork`.
+
+    A network that is no model of bnnkit (see `bnnkit.convert`) is traced; docs/convert.md lists what can run packed.
 
     Args:
         mean, std: normalization of the images, per input channel.
+        in_shape: (channels, height, width) of the images; models of bnnkit know it.
+
+    Raises:
+        UsageError: a layer or an operation that cannot run packed; it is named.
+
+    >>> from torch import nn
+    >>> from bnnkit.nn import convert
+    >>> net = nn.Sequential(nn.Flatten(), nn.Linear(64, 40), nn.Hardtanh(), nn.Linear(40, 40), nn.Linear(40, 10))
+    >>> packed = compile(convert(net), (0.5,), (0.25,), in_shape=(1, 8, 8))
+    >>> packed(torch.zeros(3, 1, 8, 8, dtype=torch.uint8)).shape
+    torch.Size([3, 10])
     """
-    return PackedNetwork(pack_model(model, mean, std))
+    if isinstance(model, Model):
+        known = model.settings.in_shape
+        if in_shape is not None and tuple(in_shape) != known:
+            raise UsageError(f"deploy: in_shape {tuple(in_shape)}; the model's is {known}", hint="leave in_shape out")
+        return PackedNetwork(pack_model(model, mean, std))
+    if in_shape is None:
+        raise UsageError(
+            f"deploy: {type(model).__name__} is no model of bnnkit; the shape of its images was needed",
+            hint="in_shape=(channels, height, width)",
+        )
+    return PackedNetwork(pack_traced(model, mean, std, in_shape))
+
+
+def _plan_of(weights: PackedWeights) -> Plan:
+    """Return how the steps of a network are found: as written for its architecture, else by tracing it."""
+    is_traced = isinstance(weights, TracedWeights) or weights.config["name"] not in PLANS
+    return trace if is_traced else PLANS.get(weights.config["name"])
 
 
 def run_together(networks: Sequence[PackedNetwork], images: Tensor, indices: Tensor | None = None) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import cycle, pairwise, zip_longest
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from torch import nn
 
@@ -19,7 +19,7 @@ from bnnkit.nn import CimConv2d
 from bnnkit.nn.evaluation import MaxPool
 from bnnkit.registry import Registry
 
-Plan: TypeAlias = Callable[[Model, Builder], None]
+Plan: TypeAlias = Callable[[Any, Builder], None]
 
 PLANS: Registry[Plan] = Registry("packed network")
 

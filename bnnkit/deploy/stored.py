@@ -151,6 +151,7 @@ KINDS: tuple[tuple[type | tuple[type, ...], Kind], ...] = (
             _unpack_norm,
         ),
     ),
+    (nn.PReLU, _copied("weight")),
     (RPReLU, _copied("bias_in", "slope", "bias_out")),
     (ShiftRPReLU, _copied("bias_in", "log2_slope", "bias_out")),
     (SignBlock, _copied("offset")),

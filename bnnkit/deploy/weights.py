@@ -37,7 +37,7 @@ class PackedWeights:
     tensors: dict[str, Tensor]
     provenance: dict[str, Any] = field(default_factory=dict)
 
-    def skeleton(self, **changes: Any) -> Model:
+    def skeleton(self, **changes: Any) -> nn.Module:
         """Return the network with undefined parameters, which take no memory as long as nothing touches them.
 
         Args:
@@ -136,18 +136,29 @@ def pack_model(
     >>> packed.tensors["hidden.0.codes"].shape          # 512 x 64 bits
     torch.Size([4096])
     """
-    reason = _why_no_bits(model)
-    if reason is not None:
-        raise UsageError(f"deploy: {model.config['name']} cannot be packed: {reason}", hint="use the backend torch")
-    tensors: dict[str, Tensor] = {}
+    check_low_bit(model, model.config["name"])
     was_training = model.training
     model.eval()  # standardized weights are computed for evaluation
+    tensors = stored_tensors(model)
+    model.train(was_training)
+    return PackedWeights(model.config, tuple(mean), tuple(std), tensors, dict(provenance or {}))
+
+
+def check_low_bit(model: nn.Module, name: str) -> None:
+    """Raise `UsageError` where the weights of a network cannot be packed."""
+    reason = _why_no_bits(model)
+    if reason is not None:
+        raise UsageError(f"deploy: {name} cannot be packed: {reason}", hint="use the backend torch")
+
+
+def stored_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Return what is stored of all layers of a network in evaluation mode, see `PackedWeights.tensors`."""
+    tensors: dict[str, Tensor] = {}
     for name, layer in model.named_modules():
         kind = kind_of(layer)
         if kind is not None:
             tensors |= {f"{name}.{part}": value for part, value in kind.pack(layer).items()}
-    model.train(was_training)
-    return PackedWeights(model.config, tuple(mean), tuple(std), tensors, dict(provenance or {}))
+    return tensors
 
 
 @torch.no_grad()
@@ -166,7 +177,7 @@ def unpack_model(weights: PackedWeights, **changes: Any) -> Model:
     return model
 
 
-def _expected(model: Model) -> Expected:
+def _expected(model: nn.Module) -> Expected:
     """Return the size and type that every stored tensor must have."""
     expected: Expected = {}
     for name, layer in model.named_modules():

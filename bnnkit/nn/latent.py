@@ -87,8 +87,11 @@ def standardize_weights(module: nn.Module) -> None:
             layer.weight_quantizer = Standardized(layer.weight_quantizer)
 
 
-def set_step(module: nn.Module, step: int) -> None:
-    """Tell the layers that train with faults which step they are in: its number decides what is drawn."""
+def set_step(module: nn.Module, step: int, first_image: int = 0) -> None:
+    """Tell the layers that train with faults which step they are in, and which image of its batch they see first.
+
+    These numbers decide what is drawn.
+    """
     for layer in module.modules():
         if isinstance(layer, Operands) and layer.perturbation is not None:
-            layer.perturbation.step = step
+            layer.perturbation.step, layer.perturbation.first_image = step, first_image

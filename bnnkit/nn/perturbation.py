@@ -51,6 +51,7 @@ class Perturbation:
 
     Attributes:
         step: of the training; the caller moves it on.
+        first_image: number of the first image shown, in its batch: a process may see only a part of that.
 
     Papers: Stutz et al., "Bit error robustness for energy-efficient DNN accelerators", MLSys 2021 (RandBET: weights);
     noise on latent weights as in the origin stevenokm/Tiny-Imagenet-binarized-training, there in the test only.
@@ -67,7 +68,7 @@ class Perturbation:
             check_trained(fault)
         present = [fault for fault in faults if fault.amount]
         self.faults = {site: [fault for fault in present if fault.site == site] for site in TRAINED}
-        self.seed, self.layer, self.step = seed, layer, 0
+        self.seed, self.layer, self.step, self.first_image = seed, layer, 0, 0
 
     def noisy(self, weight: Tensor) -> Tensor:
         """Return latent weights with noise, float32 of their shape, differentiable."""
@@ -96,7 +97,8 @@ class Perturbation:
         return with_slope(x, value, x.new_ones(()) if slope is None else slope)
 
     def _read_plane(self, site: str, plane: int, stored: Tensor) -> Tensor:
-        rows, count = torch.arange(len(stored)), stored[0].numel()
+        first = self.first_image if site == "activation" else 0
+        rows, count = torch.arange(first, first + len(stored)), stored[0].numel()
         for number, fault in enumerate(self.faults[site]):
             if fault.bit not in (None, plane):
                 continue

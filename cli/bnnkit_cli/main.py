@@ -26,7 +26,7 @@ from bnnkit.errors import BnnkitError, InterruptedRunError, UsageError
 from bnnkit_cli import output
 
 COMMANDS = (
-    "train", "eval", "calibrate", "decompose", "inject", "pack", "import",
+    "train", "eval", "calibrate", "decompose", "inject", "sweep", "report", "pack", "export", "import",
     "bench", "data", "models", "recipes", "doctor",
 )  # fmt: skip
 ALIASES = {"inject-faults": "inject"}
@@ -87,7 +87,8 @@ def build_app() -> typer.Typer:
         if hasattr(module, "app"):
             app.add_typer(module.app, name=name, cls=CommandGroup, no_args_is_help=False, epilog=EPILOG)
         else:
-            app.command(name, epilog=EPILOG)(getattr(module, python_name))
+            settings = getattr(module, "CONTEXT_SETTINGS", None)
+            app.command(name, epilog=EPILOG, context_settings=settings)(getattr(module, python_name))
     for alias, name in ALIASES.items():
         app.command(alias, hidden=True, epilog=EPILOG)(
             getattr(importlib.import_module(f"bnnkit_cli.commands.{name}"), name)

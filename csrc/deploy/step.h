@@ -66,12 +66,12 @@ struct IntegerFinish {
     std::vector<int32_t> thresholds;   // keep whether v >= threshold, or none
 };
 
-// What happens to a step's values v, in this order; every arithmetic step rounds to float32 once.
+// What happens to a step's values v: they are pooled, then the rest in this order; every arithmetic step rounds to float32 once.
 struct Finish {
     int out = 0;                      // buffer that receives the result
     Activation activation;            // or none
     int residual = -1;                // v += values of this buffer, in integer steps after the scale
-    bool pool = false;                // maximum over 2 x 2 pixels
+    bool pool = false;                // maximum over 2 x 2 pixels, before all else; not with a residual
     std::vector<float> scale, shift;  // v = v * scale + shift, per channel; or none
     bool clamp = false;               // to [-1, 1]
     bool floats = true;               // keep v
