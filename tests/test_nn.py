@@ -14,6 +14,7 @@ from bnnkit.cim import Adc, Array
 from bnnkit.errors import UsageError
 from bnnkit.nn import Backend, CimConv2d, CimLinear, backend, clamp_latent, current_backend, set_adc
 from bnnkit.nn.evaluation import MaxPool
+from bnnkit.quantizers import make
 
 LOW = [1, 1.5, 2, 3, 4]
 widths = st.sampled_from(LOW)
@@ -196,3 +197,13 @@ def test_pooling_in_evaluation_is_pooling(size):
     pool, x = MaxPool(), torch.randn(2, 3, *size)
     assert torch.equal(pool.eval()(x), torch.nn.functional.max_pool2d(x, 2))
     assert torch.equal(pool.train()(x), torch.nn.functional.max_pool2d(x, 2))
+
+
+def test_the_reference_refuses_quantizers_it_does_not_know() -> None:
+    class Mine(type(make(1))):  # type: ignore[misc]
+        """Another map with the same bits."""
+
+    layer = CimLinear(9, 4, ao_bit=1, w_bit=1, adc_bit="fp")
+    layer.activation = Mine()
+    with backend("reference"), pytest.raises(UsageError, match="has no Mine"):
+        layer(torch.randn(2, 9))

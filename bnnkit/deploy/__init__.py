@@ -11,8 +11,8 @@ from pathlib import Path
 
 from bnnkit.deploy.faulty import ConverterFaults, InputFaults, LayerFaults
 from bnnkit.deploy.file import is_packed, load, of_checkpoint, save
-from bnnkit.deploy.network import PackedNetwork, compile, run_together
-from bnnkit.deploy.weights import PackedWeights, pack_model, skeleton, unpack_model, why_not
+from bnnkit.deploy.network import PackedNetwork, compile, run_together, why_not
+from bnnkit.deploy.weights import PackedWeights, pack_model, skeleton, unpack_model
 
 SAMPLE = Path(__file__).with_name("sample.safetensors")
 """A small network trained on the packaged digits, for commands that are given none."""

@@ -16,8 +16,8 @@ from bnnkit.deploy.description import Description
 from bnnkit.deploy.faulty import Hits, LayerFaults
 from bnnkit.deploy.operations import Operations
 from bnnkit.deploy.plans import PLANS, Plan
-from bnnkit.deploy.traced import TracedWeights, pack_traced, trace
-from bnnkit.deploy.weights import PackedWeights, pack_model, why_not
+from bnnkit.deploy.traced import TracedWeights, pack_traced, trace, why_not_traced
+from bnnkit.deploy.weights import PackedWeights, is_as_configured, pack_model, why_not_layers
 from bnnkit.errors import UsageError
 from bnnkit.models import Model
 from bnnkit.nn import Gates, gated_layers
@@ -62,7 +62,7 @@ class PackedNetwork(nn.Module):
         self.weights = weights
         self.changes = dict(changes or {})
         skeleton = weights.skeleton(**self.changes)
-        reason = why_not(skeleton)
+        reason = why_not_layers(skeleton)
         if reason is not None:
             raise UsageError(
                 f"deploy: {weights.config['name']} cannot be packed: {reason}", hint="use the backend torch"
@@ -207,7 +207,8 @@ def compile(
 ) -> PackedNetwork:
     """Pack a trained network and make it ready to run; see `PackedNetwork`.
 
-    A network that is no model of bnnkit (see `bnnkit.convert`) is traced; docs/convert.md lists what can run packed.
+    A network that is no model of bnnkit (see `bnnkit.convert`), or one with converters or quantizers that were put in
+    afterwards, is traced; docs/convert.md lists what can run packed.
 
     Args:
         mean, std: normalization of the images, per input channel.
@@ -227,13 +228,23 @@ def compile(
         known = model.settings.in_shape
         if in_shape is not None and tuple(in_shape) != known:
             raise UsageError(f"deploy: in_shape {tuple(in_shape)}; the model's is {known}", hint="leave in_shape out")
-        return PackedNetwork(pack_model(model, mean, std))
+        if is_as_configured(model):
+            return PackedNetwork(pack_model(model, mean, std))
+        in_shape = known  # its options do not say what its layers compute
     if in_shape is None:
         raise UsageError(
             f"deploy: {type(model).__name__} is no model of bnnkit; the shape of its images was needed",
             hint="in_shape=(channels, height, width)",
         )
     return PackedNetwork(pack_traced(model, mean, std, in_shape))
+
+
+def why_not(model: nn.Module) -> str | None:
+    """Return why a network with the converters it has cannot run packed, or None if it can."""
+    reason = why_not_layers(model)
+    if reason is None and isinstance(model, Model) and model.settings.name not in PLANS:
+        reason = why_not_traced(model, model.settings.in_shape)
+    return reason
 
 
 def _plan_of(weights: PackedWeights) -> Plan:

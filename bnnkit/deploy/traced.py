@@ -32,6 +32,15 @@ def trace(network: nn.Module, build: Builder) -> None:
     emit(plan(read_graph(network, tuple(build.weights.config["in_shape"]), VOCABULARY)), build)
 
 
+def why_not_traced(network: nn.Module, in_shape: Shape) -> str | None:
+    """Return why a network cannot be traced, or None if it can."""
+    try:
+        plan(read_graph(network, in_shape, VOCABULARY))
+    except UsageError as failure:
+        return failure.message
+    return None
+
+
 @dataclass(frozen=True)
 class TracedWeights(PackedWeights):
     """The parameters of a network that is no model of the registry.

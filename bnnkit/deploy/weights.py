@@ -86,8 +86,8 @@ def skeleton(config: Mapping[str, Any]) -> Model:
         raise MismatchError(f"config: {failure}; options of create_model were needed", hint=REPACK) from failure
 
 
-def why_not(model: nn.Module) -> str | None:
-    """Return why a network with the converters it has cannot run packed, or None if it can."""
+def why_not_layers(model: nn.Module) -> str | None:
+    """Return why the layers of a network, with the converters they have, cannot run packed, or None if they can."""
     for name, layer in _array_layers(model):
         if layer.adc is None and layer.activation.planes * layer.weight_quantizer.planes > 1:
             bits = f"layer {name}: {layer.ao_bit}-bit activations, {layer.w_bit}-bit weights"
@@ -175,6 +175,18 @@ def unpack_model(weights: PackedWeights, **changes: Any) -> Model:
         if kind is not None:
             kind.unpack(layer, {part: weights.tensors[f"{name}.{part}"] for part in kind.expected(layer)})
     return model
+
+
+def is_as_configured(model: Model) -> bool:
+    """Return whether every layer on arrays has the converter and the quantizers that the network's options say."""
+    twin = skeleton(model.config)
+    pairs = [(layer, twin.get_submodule(name)) for name, layer in model.named_modules() if isinstance(layer, Operands)]
+    return all(
+        isinstance(other, Operands)
+        and layer.adc is other.adc  # equal converters are one object, see `bnnkit.nn.Operands`
+        and (layer.activation, layer.weight_quantizer) == (other.activation, other.weight_quantizer)
+        for layer, other in pairs
+    )
 
 
 def _expected(model: nn.Module) -> Expected:

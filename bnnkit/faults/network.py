@@ -153,6 +153,8 @@ class Network:
                 f"fault '{fault}': {name} is no bit-serial network; each of its weight bits is one cell",
                 hint="--fault weight:stuck0@0.01",
             )
+        if fault.site not in (*IN_MEMORY, *signals.SITES):
+            raise UsageError(f"fault '{fault}': nothing acts on {fault.site} in layers", hint="bnnkit inject --sites")
         if not self.memories:
             raise UsageError(f"fault '{fault}': {name} has no low-bit weights", hint="give a network with --w-bit 1")
         if fault.site in signals.SITES and not self.is_packed:

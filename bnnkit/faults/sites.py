@@ -27,6 +27,8 @@ Map: TypeAlias = tuple[int, int]
 
 FLIPPED = 2
 """As what a bit reads, beside 0 and 1."""
+READS = {"flip": FLIPPED, "burst": FLIPPED, "stuck0": 0, "stuck1": 1}
+"""As what a bit reads, by the kind of fault."""
 
 _WEIGHT, _LINE, _LATENT, _VALUES = 0x1FA11, 0x1FA12, 0x1FA13, 0x1FA14
 
@@ -139,7 +141,7 @@ class Memory:
             drawn = random_bits(self.size, *key, _VALUES, torch.tensor([self.key]))[0]
             reads = drawn[found]
         else:
-            reads = np.full(len(found), {"stuck0": 0, "stuck1": 1}.get(fault.kind, FLIPPED), np.uint8)
+            reads = np.full(len(found), READS[fault.kind], np.uint8)
         return Sites(found, reads, self._expected(fault))
 
     def _places(self, fault: Fault, key: Map) -> Bits:

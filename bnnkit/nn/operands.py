@@ -166,9 +166,18 @@ class Operands:
         return partial(reference.adc, bits=bits, rows=adc.rows, sigma=sigma)
 
     def reference_integers(self, x: Tensor, quantizer: Quantizer) -> Tensor:
-        """Return `quantizer.unit` times the quantized `x` by the reference, float64, differentiable."""
+        """Return `quantizer.unit` times the quantized `x` by the reference, float64, differentiable.
+
+        Raises:
+            UsageError: a quantizer of somebody else, which the reference does not know.
+        """
         if quantizer.bits == "fp":
             return x.double()
+        if not type(quantizer).__module__.startswith("bnnkit.quantizers."):
+            raise UsageError(
+                f"backend reference: bnnkit.reference has no {type(quantizer).__name__}; one of bnnkit was needed",
+                hint="use the backend torch",
+            )
         if quantizer.gradient in ("ste", "iga"):
             return reference.integers(
                 x, quantizer.bits, gradient=quantizer.gradient, sigma=quantizer.sigma, rule=quantizer.rule

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from bnnkit import data, deploy
-from bnnkit.cim import Array
+from bnnkit.cim import Adc, Array
 from bnnkit.deploy.plans import PLANS
 from bnnkit.errors import UsageError
 from bnnkit.models import MODELS, create_model
@@ -332,3 +334,30 @@ def test_a_registered_model_needs_no_plan_and_has_a_file(tmp_path, monkeypatch):
     deploy.save(run.weights, tmp_path / "net.safetensors")
     again = deploy.PackedNetwork(deploy.load(tmp_path / "net.safetensors"))
     assert torch.equal(again(stored), run(stored))
+
+
+def test_converters_put_in_afterwards_are_those_that_run():
+    model = networks.network("res20", width=1, in_shape=(3, 8, 8))
+    layer = model.get_submodule("stages.1.0.conv1")
+    layer.adc = Adc.from_table([-40.0, 3.0, 50.0], [-90.0, -20.0, 20.0, 90.0], 128)
+    stored = images((3, 8, 8), 9)
+    expected = torch_logits(model, stored)
+    assert torch.equal(deploy.compile(model, MEAN, STD)(stored), expected)
+    layer.adc_bit = 1
+    assert not torch.equal(deploy.compile(model, MEAN, STD)(stored), expected)
+
+
+def test_models_that_cannot_be_traced_say_so():
+    class Doubled(Model):
+        def __init__(self, settings):
+            super().__init__(settings)
+            self.first, self.last = settings.linear(64, 40), nn.Linear(80, settings.classes)
+
+        def forward(self, x):
+            x = self.first(x.flatten(1))
+            return self.last(torch.cat([x, x], 1))
+
+    model = networks.network("mlp", in_shape=(1, 8, 8))
+    assert deploy.why_not(model) is None
+    strange = Doubled(replace(model.settings, name="doubled")).eval()
+    assert "cat" in str(deploy.why_not(strange))
