@@ -71,7 +71,7 @@ class Sweep:
                 {"labels": dict(d.labels), "expected": d.expected, "found": d.found, "within": d.within(tolerance)}
                 for d in differences
             ]
-            places = {"run": self._run.path, "pictures": pictures}
+            places = {"run": self._run.path, "pictures": pictures, "stamp": self._run.read_json("stamp.json")}
             output.emit_json("sweep", {**report.as_json(), **places, "expected": beside})
         else:
             show(report, [*(f"picture: {path}" for path in pictures), f"run: {self._run.path}"])
