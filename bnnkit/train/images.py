@@ -134,10 +134,17 @@ class TrainingImages:
 
     def batch(self, epoch: int, step: int) -> tuple[Tensor, Tensor]:
         """Return augmented images, uint8 [B, *shape], and labels, int64 [B], of one step."""
+        return self.augmented(self.indices(epoch, step), epoch)
+
+    def indices(self, epoch: int, step: int) -> Tensor:
+        """Return which training images a step sees, int64 [B]."""
         if epoch != self._epoch:
             order = self.train[permutation(len(self.train), self._config.seed, _ORDER_KEY, epoch)]
             self._epoch, self._batches = epoch, order.tensor_split(self.steps)
-        indices = self._batches[step].to(self._device)
+        return self._batches[step].to(self._device)
+
+    def augmented(self, indices: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
+        """Return images, uint8 [B, *shape], as an epoch shows them, and their labels, int64 [B]."""
         images = fit_shape(self.split.images[indices], self.shape)
         return self._augment(images, (self._config.seed, epoch, indices)), self.split.labels[indices]
 

@@ -102,9 +102,10 @@ class _Fitting:
 
     def _epoch(self) -> None:
         training, position = self.training, self.training.position
-        end = min(training.images.steps, position.step + training.steps_total - training.steps_done)
+        end = training.epoch_end
         what = f"epoch {position.epoch + 1}/{self.config.epochs}"
         while position.step < end:
+            self.stop.signal = training.workers.agreed(self.stop.signal)
             self._check_stop()
             try:
                 training.step()
@@ -120,6 +121,7 @@ class _Fitting:
 
     def _end_epoch(self) -> None:
         training, position = self.training, self.training.position
+        training.workers.check_same(training.model)
         start = time.perf_counter()
         found = training.validate(self._evaluating("validation", len(training.images.validation)))
         position.epoch_seconds = position.step_seconds + time.perf_counter() - start
@@ -132,9 +134,7 @@ class _Fitting:
         self.records.append(record)
         self.run.write_metrics(self.records)
         self._say(self._line(record))
-        full = position.step == training.images.steps
-        position.epoch, position.step = (position.epoch + 1, 0) if full else (position.epoch, position.step)
-        position.loss, position.correct, position.seen, position.step_seconds = 0.0, 0, 0, 0.0
+        training.end_epoch()
         self._save()
         if time.monotonic() - self.drawn > SECONDS_BETWEEN_CURVES:
             self._draw(None)

@@ -18,22 +18,31 @@ from bnnkit.runs import Run
 from bnnkit.train.checks import check
 from bnnkit.train.config import Config, differences, from_run, to_toml
 from bnnkit.train.faults import as_in_config
+from bnnkit.train.follow import task
 from bnnkit.train.interrupt import stop_on_signals
 from bnnkit.train.loop import Watcher, fit
 from bnnkit.train.plan import Plan, validation_count
 from bnnkit.train.series import Outcome, Series
 from bnnkit.train.subject import find, weights_of
 from bnnkit.train.training import Training
+from bnnkit.train.workers import ALONE, Workers
 
 
 def start(
-    plan: Plan, watcher: Watcher, *, argv: Sequence[str], seeds: Sequence[int] = (), root: Path = runs.ROOT
+    plan: Plan,
+    watcher: Watcher,
+    *,
+    argv: Sequence[str],
+    seeds: Sequence[int] = (),
+    root: Path = runs.ROOT,
+    workers: Workers = ALONE,
 ) -> list[Outcome]:
     """Train each seed, every step of the plan in a new run directory.
 
     Args:
         argv: the command line, for the stamp.
         seeds: None are needed for one training with the seed of the plan.
+        workers: the processes that compute it; this is the first of them, the others call `bnnkit.train.follow.follow`.
 
     Returns:
         All runs in their order: seed by seed, for each step by step.
@@ -43,17 +52,24 @@ def start(
     """
     teacher = None if plan.config.teacher is None else runs.file_digest(Path(plan.config.teacher))
     series = Series(uuid.uuid4().hex, tuple(seeds) or (plan.config.seed,), plan.steps, teacher)
-    return _Session(series, plan.dataset, watcher, argv, root).complete({})
+    return _Session(series, plan.dataset, watcher, argv, root, workers).complete({})
 
 
 def resume(
-    reference: str | Path, given: Mapping[str, Any], watcher: Watcher, *, argv: Sequence[str], root: Path = runs.ROOT
+    reference: str | Path,
+    given: Mapping[str, Any],
+    watcher: Watcher,
+    *,
+    argv: Sequence[str],
+    root: Path = runs.ROOT,
+    workers: Workers = ALONE,
 ) -> list[Outcome]:
     """Continue a run in place, then the steps and seeds that were to follow it; finished runs are left as they are.
 
     Args:
         reference: see `bnnkit.runs.resolve`.
         given: options the person repeats; all must be those of the run.
+        workers: as for `start`; there may be more or fewer than before.
 
     Returns:
         All finished runs of the series, in their order.
@@ -81,7 +97,7 @@ def resume(
         )
     # What follows belongs beside the run, wherever the person stands.
     home = run.path.parent.parent if run.path.parent.name == "train" else root
-    session = _Session(Series.of(stamp, config), dataset, watcher, argv, home)
+    session = _Session(Series.of(stamp, config), dataset, watcher, argv, home, workers)
     if run.finished:
         watcher.log(f"run {run.path} is finished")
     else:
@@ -98,6 +114,7 @@ class _Session:
     watcher: Watcher
     argv: Sequence[str]
     root: Path
+    workers: Workers
 
     def complete(self, found: Mapping[tuple[int, int], Run]) -> list[Outcome]:
         """Finish every training of the series; `found` are the runs there are, by (seed, step)."""
@@ -123,7 +140,8 @@ class _Session:
             if stamp["torch"] != torch.__version__:
                 self.watcher.log(f"note: begun with torch {stamp['torch']}, now {torch.__version__}: bits may differ")
             now = runs.stamp(self.argv)
-            stamp["resumed"].append({key: now[key] for key in ("started", "argv", "torch", "commit", "platform")})
+            again = {key: now[key] for key in ("started", "argv", "torch", "commit", "platform")}
+            stamp["resumed"].append({**again, "processes": self.workers.world_size})
             run.write_json("stamp.json", stamp)
             line = f"continued after {training.steps_done:,} of {training.steps_total:,} steps"
             run.log(line)
@@ -137,7 +155,7 @@ class _Session:
         run = runs.create("train", training.config.label, text, root=self.root)
         training.labels["run"] = run.name
         with run.held():
-            stamp = {**runs.stamp(self.argv), **self.series.stamp(seed, step)}
+            stamp = {**runs.stamp(self.argv), "processes": self.workers.world_size, **self.series.stamp(seed, step)}
             run.write_json("stamp.json", {**stamp, "dataset": _dataset_stamp(self.dataset), "resumed": []})
             self.watcher.log(f"run {run.path}{self._place(step)}")
             for notice in training.notices:
@@ -147,7 +165,7 @@ class _Session:
         return run
 
     def _training(self, config: Config, labels: Mapping[str, Any] | None = None) -> Training:
-        training = Training(config, self.dataset, labels)
+        training = Training(config, self.dataset, labels, self.workers)
         found = None if training.teacher is None else training.teacher.digest
         if found != self.series.teacher:
             raise MismatchError(
@@ -158,6 +176,8 @@ class _Session:
         return training
 
     def _fit(self, training: Training, run: Run) -> None:
+        if self.workers.world_size > 1:
+            self.workers.announce(task(training))
         with stop_on_signals() as stop:
             result = fit(training, run, self.watcher, stop)
         stamp = run.read_json("stamp.json")

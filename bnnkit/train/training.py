@@ -29,6 +29,7 @@ from bnnkit.train.optimizers import PREFIX, load_state_tensors, make_optimizer, 
 from bnnkit.train.precision import reduced_precision
 from bnnkit.train.schedule import learning_rate
 from bnnkit.train.teacher import Teacher
+from bnnkit.train.workers import ALONE, Workers
 
 EVALUATION_BATCH = 256
 
@@ -64,17 +65,21 @@ class Training:
         config: a resolved config.
         dataset: the dataset it names.
         labels: what checkpoints should say about their origin.
+        workers: the processes that compute it together.
 
     Raises:
         MissingError, MismatchError, UsageError: the teacher's, see `Teacher`.
         UsageError: faults that the network cannot be trained with.
     """
 
-    def __init__(self, config: Config, dataset: Dataset, labels: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, config: Config, dataset: Dataset, labels: Mapping[str, Any] | None = None, workers: Workers = ALONE
+    ) -> None:
         torch.set_num_threads(config.threads)
         self.config = config
         self.dataset = dataset
         self.labels = dict(labels or {})
+        self.workers = workers
         self.device = _deterministic_device(config.device)
         stored = dataset.train.images.shape
         shape = network_shape(config.model, (int(stored[1]), int(stored[2]), int(stored[3])))
@@ -109,6 +114,8 @@ class Training:
         config, notices = self.config, []
         if config.gate_penalty and not gated_layers(self.model):
             notices.append(f"note: {config.model} has no gates; gate penalty {config.gate_penalty:g} has no effect")
+        if self.workers.world_size > 1:
+            notices.append(f"{self.workers.world_size} processes with a share of every batch each")
         if config.faults:
             notices.append(f"faults in every step, none in evaluations: {', '.join(config.faults)}")
         return notices
@@ -127,6 +134,18 @@ class Training:
         """Whether all steps are done and validated."""
         return self.steps_done >= self.steps_total and not self.position.seen
 
+    @property
+    def epoch_end(self) -> int:
+        """Steps of this epoch that are to be done, those included that are."""
+        return min(self.images.steps, self.position.step + self.steps_total - self.steps_done)
+
+    def end_epoch(self) -> None:
+        """Begin the next epoch; where the training ends within one, stay there."""
+        position = self.position
+        if position.step == self.images.steps:
+            position.epoch, position.step = position.epoch + 1, 0
+        position.loss, position.correct, position.seen, position.step_seconds = 0.0, 0, 0, 0.0
+
     def step(self) -> None:
         """Do one step: forward, backward, clipping, optimizer, clamp.
 
@@ -134,32 +153,34 @@ class Training:
             GateError: the loss or a gradient is not finite; the weights are still those before the step.
         """
         start = time.perf_counter()
-        position, config = self.position, self.config
-        stored, labels = self.images.batch(position.epoch, position.step)
+        position, config, workers = self.position, self.config, self.workers
+        indices = self.images.indices(position.epoch, position.step)
+        share = workers.share(len(indices))
+        stored, labels = self.images.augmented(indices[share.images], position.epoch)
         images = self.preparation.normalize(stored)
         rate = learning_rate(config, position.epoch + position.step / self.images.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         set_progress(self.model, self.steps_done / self.steps_total)
-        set_step(self.model, self.steps_done)
+        set_step(self.model, self.steps_done, share.images.start)
         self.model.train()
         self.optimizer.zero_grad()
         try:
-            with reduced_precision(self.model, config.precision, self.device):
+            with workers.statistics(share), reduced_precision(self.model, config.precision, self.device):
                 logits = self.model(images)
         except RuntimeError as failure:
             # The packed kernels refuse NaN.
-            raise self._non_finite(math.nan, images, labels, failure) from failure
-        loss = self.objective(logits, stored, labels)
-        loss.backward()
+            raise self._non_finite(math.nan, failure) from failure
+        correct = int((logits.detach().argmax(1) == labels).sum())
+        loss, correct = workers.backward(self.objective(logits, stored, labels), correct, share, self.parameters)
         if not all_finite(loss, self.parameters):
-            raise self._non_finite(float(loss.detach()), images, labels)
+            raise self._non_finite(float(loss))
         clip_gradients(self.clipped, config.clip_factor)
         self.optimizer.step()
         self.model.clamp_latent()
-        position.loss += float(loss.detach()) * len(labels)
-        position.correct += int((logits.detach().argmax(1) == labels).sum())
-        position.seen += len(labels)
+        position.loss += float(loss) * share.total
+        position.correct += correct
+        position.seen += share.total
         position.step += 1
         position.step_seconds += time.perf_counter() - start
 
@@ -208,6 +229,21 @@ class Training:
         if self.device.type == "cuda" and "rng.cuda" in state.tensors:
             torch.cuda.set_rng_state(state.tensors["rng.cuda"], self.device)
 
+    def state(self) -> dict[str, Any]:
+        """Return weights, optimizer and position for another process to `adopt`; tensors on the processor."""
+        kept = state_tensors(self.optimizer, self.model)
+        return {
+            "weights": {name: value.cpu() for name, value in self.model.state_dict().items()},
+            "optimizer": {name.removeprefix(PREFIX): value.cpu() for name, value in kept.items()},
+            "position": asdict(self.position),
+        }
+
+    def adopt(self, state: Mapping[str, Any]) -> None:
+        """Continue from what `state` returned in another process."""
+        self.model.load_state_dict(state["weights"])
+        load_state_tensors(self.optimizer, self.model, state["optimizer"])
+        self.position = Position(**state["position"])
+
     def _evaluate(self, split: Split, indices: Tensor, each: Callable[[int], None]) -> Evaluation:
         """Evaluate packed where that is possible: the same logits, much sooner."""
         if current_backend() == "auto" and self.device.type == "cpu" and self._can_be_packed():
@@ -226,7 +262,10 @@ class Training:
         source |= {"steps": self.steps_done, "limited": self.config.limited}
         return {"preparation": self.preparation.metadata(), "provenance": {**source, **self.labels}}
 
-    def _non_finite(self, loss: float, images: Tensor, labels: Tensor, cause: Exception | None = None) -> Exception:
+    def _non_finite(self, loss: float, cause: Exception | None = None) -> Exception:
+        # The whole batch in this process, so that all find the same and none has to wait for another.
+        stored, labels = self.images.batch(self.position.epoch, self.position.step)
+        images = self.preparation.normalize(stored)
         layer = first_non_finite(self.model, images, labels)
         if layer is None and cause is not None:
             return cause

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +16,7 @@ from bnnkit_cli.commands.train_report import check_gate, report, show_plan
 
 if TYPE_CHECKING:
     from bnnkit.train import Outcome, Plan
+    from bnnkit.train.workers import Workers
 
 
 # The parameters are the documentation of the command, which makes the function long.
@@ -188,6 +189,9 @@ def train(
 
     A recipe may have two steps, the first with real weights, the second with binary weights that start from them. Each
     is a run of its own, and options apply to both; with --w-bit or --init only the last one is trained.
+
+    Several processes compute one training, each with a share of every batch, where torchrun starts them: torchrun
+    --nproc-per-node 2 -m bnnkit_cli train res20. The options mean what they mean for one; --threads is per process.
     """
     from dataclasses import fields
 
@@ -197,22 +201,47 @@ def train(
     names = {item.name for item in fields(Config)}
     asked = {name: value for name, value in context.params.items() if name in names and value is not None}
     given = {name: str(value) if isinstance(value, Path) else value for name, value in asked.items()}
-    given |= _faults(faults, noise, plain=noise_std)
-    if resume is not None:
-        if recipe or seeds or dry_run:
-            raise UsageError(
-                "--resume: continues a run as it was begun; --recipe, --seeds and --dry-run have no place",
-                hint=f"bnnkit train --resume {resume}",
-            )
-        outcomes = _resume(resume, given, runs_dir)
-    else:
-        plan, chosen = _plan(given, recipe, seeds, runs_dir)
-        if dry_run:
-            show_plan(plan, chosen, json=json)
+    with _workers(context) as workers:
+        if workers is None:
             return
-        outcomes = _start(plan, chosen, runs_dir)
-    report(outcomes, json=json)
-    check_gate(outcomes, min_acc)
+        given |= _faults(faults, noise, plain=noise_std)
+        if resume is not None:
+            if recipe or seeds or dry_run:
+                raise UsageError(
+                    "--resume: continues a run as it was begun; --recipe, --seeds and --dry-run have no place",
+                    hint=f"bnnkit train --resume {resume}",
+                )
+            outcomes = _resume(resume, given, runs_dir, workers)
+        else:
+            if dry_run and workers.world_size > 1:
+                raise UsageError(
+                    "--dry-run: estimates the time of one process; one was needed", hint="leave torchrun out"
+                )
+            plan, chosen = _plan(given, recipe, seeds, runs_dir)
+            if dry_run:
+                show_plan(plan, chosen, json=json)
+                return
+            outcomes = _start(plan, chosen, runs_dir, workers)
+        report(outcomes, json=json)
+        check_gate(outcomes, min_acc)
+
+
+@contextmanager
+def _workers(context: typer.Context) -> Iterator[Workers | None]:
+    """Join the processes of torchrun; None in all but the first, which have followed it to its end and say nothing."""
+    from bnnkit.train.follow import follow
+    from bnnkit.train.workers import EndedElsewhereError, together
+
+    try:
+        with together() as workers:
+            if workers.rank == 0:
+                yield workers
+                return
+            output.configure(quiet=True, verbosity=context.find_root().params.get("verbose", 0))
+            follow(workers)
+            yield None
+    except EndedElsewhereError as end:
+        raise typer.Exit(end.exit_code) from None
 
 
 def _faults(faults: Sequence[str] | None, noise: float | None, *, plain: bool) -> dict[str, tuple[str, ...]]:
@@ -239,18 +268,18 @@ def _plan(given: dict[str, Any], recipe: str | None, seeds: str | None, runs_dir
     return plan, parse_seeds(seeds, plan.config.seed)
 
 
-def _start(plan: Plan, seeds: Sequence[int], runs_dir: Path) -> list[Outcome]:
+def _start(plan: Plan, seeds: Sequence[int], runs_dir: Path, workers: Workers) -> list[Outcome]:
     from bnnkit.train import start
 
     with _Display() as display:
-        return start(plan, display, argv=["bnnkit", *sys.argv[1:]], seeds=seeds, root=runs_dir)
+        return start(plan, display, argv=["bnnkit", *sys.argv[1:]], seeds=seeds, root=runs_dir, workers=workers)
 
 
-def _resume(reference: str, given: Mapping[str, Any], runs_dir: Path) -> list[Outcome]:
+def _resume(reference: str, given: Mapping[str, Any], runs_dir: Path, workers: Workers) -> list[Outcome]:
     from bnnkit.train import resume
 
     with _Display() as display:
-        return resume(reference, given, display, argv=["bnnkit", *sys.argv[1:]], root=runs_dir)
+        return resume(reference, given, display, argv=["bnnkit", *sys.argv[1:]], root=runs_dir, workers=workers)
 
 
 class _Display(ExitStack):
