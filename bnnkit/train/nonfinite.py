@@ -46,7 +46,11 @@ def first_non_finite(model: nn.Module, images: Tensor, labels: Tensor | None = N
     if backward:
         return f"first non-finite gradient: at the output of layer '{backward[0]}'"
     broken = [name for name, p in model.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
-    return f"first non-finite gradient: parameter '{broken[-1]}'" if broken else None
+    if broken:
+        return f"first non-finite gradient: parameter '{broken[-1]}'"
+    # A layer that refuses such weights has no output to be noted.
+    weights = [name for name, p in model.named_parameters() if not p.isfinite().all()]
+    return f"parameter '{weights[0]}' is not finite" if weights else None
 
 
 def _watch(name: str, forward: list[str], backward: list[str]) -> Any:

@@ -14,6 +14,7 @@ from bnnkit.errors import GateError
 from bnnkit.models import Model, create_model
 from bnnkit.nn import backend
 from bnnkit.train import Preparation, Score, evaluate, invariance, wilson
+from bnnkit.train.nonfinite import first_non_finite
 from bnnkit.train.precision import float_layers, reduced_precision, repeatable
 
 
@@ -98,6 +99,14 @@ def test_a_kernel_that_refuses_nan_is_reported_with_the_layer(digits: Dataset, p
     model = nn.Sequential(nn.Flatten(), broken, Refusing())
     with pytest.raises(GateError, match=r"first non-finite output: layer '1' \(its bias is not finite\)"):
         evaluate(model, digits.test, torch.arange(4), preparation)
+
+
+def test_weights_that_a_kernel_refuses_are_named(digits: Dataset) -> None:
+    model = network()
+    with torch.no_grad():
+        model.get_submodule("hidden.0").get_parameter("weight").fill_(math.nan)
+    images = torch.randn(4, *digits.test.images.shape[1:])
+    assert first_non_finite(model.train(), images) == "parameter 'hidden.0.weight' is not finite"
 
 
 def test_only_networks_on_arrays_are_evaluated_in_double_precision() -> None:
