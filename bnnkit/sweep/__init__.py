@@ -3,7 +3,10 @@
 cell.py, grid.py        what is computed: command lines, and how a grid or a preset becomes many of them
 preset.py, presets/     published tables as sweeps
 store.py                finished cells on disk, found again by what they compute
+identity.py             the networks and datasets that cells read
 executor.py, cluster.py what computes cells: processes on this machine, or a Ray cluster
+travel.py, node.py      what a cluster's nodes are sent, and what they do with it
+estimate.py             how long a training would take
 schedule.py             which cell when, and what becomes of the others when one fails
 measured.py, table.py   accuracies in what the commands printed, and rows of them beside published ones
 expect.py               the table against an expected one
