@@ -17,6 +17,7 @@ from torch import Tensor
 from bnnkit import checkpoint, deploy, faults, runs
 from bnnkit.faults import picture
 from bnnkit.models import create_model
+from bnnkit_cli.main import COMMANDS
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -170,7 +171,7 @@ def test_the_second_name(bnnkit: Command) -> None:
     assert listed.count("\n  inject ") == 1 and "\n  inject-faults" not in listed
     assert bnnkit("injcet")[2].splitlines()[1] == "hint: did you mean 'inject'?"
     assert bnnkit("inject-faults", "--bit")[2].startswith("error: bnnkit inject-faults: ")
-    assert bnnkit("qqq")[2].splitlines()[1].endswith("inject, pack, import, bench, data, models, recipes, doctor")
+    assert bnnkit("qqq")[2].splitlines()[1].endswith(", ".join(COMMANDS))
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -69,7 +69,7 @@ def test_how_jobs_end(started: Started) -> None:
             "list": "print('[1, 2]')",
             "nothing": "pass",
             "killed": said + "import os; sys.stderr.flush(); os.kill(os.getpid(), 9)",
-            "hung-up": "import os; os.kill(os.getpid(), 1)",
+            "hung-up": "import os, signal; signal.signal(1, signal.SIG_DFL); os.kill(os.getpid(), 1)",
             "words": "import sys, json; print(json.dumps({'words': sys.argv[1:]}))",
         },
         [{}] * 8,
