@@ -160,6 +160,25 @@ def create(command: str, name: str, config: str, *, root: Path = ROOT) -> Run:
     return run
 
 
+def options_toml(heading: str, comments: Mapping[str, str], options: Mapping[str, Any]) -> str:
+    """Return the text of config.toml: the options that have a comment, in the order of the comments.
+
+    >>> print(options_toml("bnnkit inject", {"kind": "of faults", "bit": "of a pixel"}, {"kind": "flip", "bit": None}))
+    # bnnkit inject
+    kind = "flip"                       # of faults
+    # bit is left out                   # of a pixel
+    <BLANKLINE>
+    """
+    lines = [f"# {heading}"]
+    for name, comment in comments.items():
+        value = options[name]
+        # What JSON writes for numbers, texts and lists is TOML too.
+        text = _inline_table(value) if isinstance(value, Mapping) else json.dumps(value, ensure_ascii=False)
+        setting = f"# {name} is left out" if value is None else f"{name} = {text}"
+        lines.append(f"{setting:<34}  # {comment}")
+    return "\n".join(lines) + "\n"
+
+
 def resolve(reference: str | Path, *, command: str = "train", root: Path = ROOT) -> Run:
     """Return the run that a person means: "latest", the path of a run, its name, or the beginning of its name.
 
@@ -192,7 +211,13 @@ def resolve(reference: str | Path, *, command: str = "train", root: Path = ROOT)
 def every(command: str = "train", *, root: Path = ROOT) -> list[Run]:
     """Return all runs of a command, the oldest first."""
     folders = [file.parent for file in (root / command).glob("*/config.toml") if not file.parent.is_symlink()]
-    return [Run(path) for path in sorted(folders, key=_age)]
+    return sorted(map(Run, folders), key=begun)
+
+
+def begun(run: Run) -> tuple[list[str], int]:
+    """Return when a run was begun, as what runs can be sorted by."""
+    # The time in the name has seconds; within one, the file tells.
+    return run.name.split("-")[-3:-1], run.config.stat().st_mtime_ns
 
 
 def stamp(argv: Sequence[str]) -> dict[str, Any]:
@@ -237,9 +262,8 @@ def _new_folder(home: Path, name: str, config: str) -> Path:
         return path
 
 
-def _age(path: Path) -> tuple[list[str], int]:
-    # The time in the name has seconds; within one, the file tells.
-    return path.name.split("-")[-3:-1], (path / "config.toml").stat().st_mtime_ns
+def _inline_table(value: Mapping[str, Any]) -> str:
+    return "{" + ", ".join(f"{json.dumps(key)} = {json.dumps(item)}" for key, item in value.items()) + "}"
 
 
 def _commit() -> str | None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from bnnkit.cim import Layout
 from bnnkit.deploy.description import ArrayStep, ArrayWeights
+from bnnkit.deploy.geometry import conv_shape
 
 Bits: TypeAlias = NDArray[np.uint8]
 Ints: TypeAlias = NDArray[np.int64]
@@ -71,9 +72,7 @@ def cells(weights: ArrayWeights) -> Bits:
 
 def out_size(weights: ArrayWeights) -> tuple[int, int]:
     """Return height and width of what a layer computes, before any pooling."""
-    (_, height, width), (kernel_h, kernel_w) = weights.in_shape, weights.kernel
-    (stride_h, stride_w), (pad_h, pad_w) = weights.stride, weights.padding
-    return (height + 2 * pad_h - kernel_h) // stride_h + 1, (width + 2 * pad_w - kernel_w) // stride_w + 1
+    return conv_shape(weights.in_shape, weights.outputs, weights.kernel, weights.stride, weights.padding, False)[1:]
 
 
 def gather(pixels: NDArray[Any], weights: ArrayWeights, lines: Ints) -> NDArray[Any]:

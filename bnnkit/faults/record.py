@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -86,13 +85,7 @@ def to_toml(options: Mapping[str, Any]) -> str:
     >>> to_toml({**dict.fromkeys(COMMENTS), "kind": "flip"}).splitlines()[5]
     'kind = "flip"                       # what they read as: random, stuck0, stuck1 or flip'
     """
-    lines = ["# bnnkit inject, as resolved"]
-    for name, comment in COMMENTS.items():
-        value = options[name]
-        # What JSON writes for numbers, texts and lists is TOML too.
-        setting = f"# {name} is left out" if value is None else f"{name} = {json.dumps(value, ensure_ascii=False)}"
-        lines.append(f"{setting:<34}  # {comment}")
-    return "\n".join(lines) + "\n"
+    return runs.options_toml("bnnkit inject, as resolved", COMMENTS, options)
 
 
 def save(run: Run, campaign: Campaign) -> None:

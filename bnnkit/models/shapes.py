@@ -1,14 +1,21 @@
-"""What the layers of a network leave behind, without computing anything."""
+"""The layers of a network with weights, and what they leave behind, without computing anything."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bnnkit.models.base import create_model
+
+
+def weighted_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the convolutions and linear layers of a network with their names, in the order of its modules."""
+    for name, module in model.named_modules():
+        if getattr(getattr(module, "weight", None), "ndim", 0) in (2, 4):
+            yield name, module
 
 
 def output_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -25,9 +32,8 @@ def output_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {}
     with torch.device("meta"):
         twin = create_model(**{**config, "ao_bit": "fp", "w_bit": "fp", "adc_bit": "fp"}).eval()
-        for name, module in twin.named_modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                module.register_forward_hook(_remembering(shapes, name))
+        for name, module in weighted_layers(twin):
+            module.register_forward_hook(_remembering(shapes, name))
         twin(torch.empty(1, *config["in_shape"]))
     return shapes
 

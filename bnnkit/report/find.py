@@ -67,7 +67,7 @@ def _find(reference: str | Path, root: Path) -> Run:
     if str(reference) == LATEST:
         if not every:
             raise MissingError(f"{root}: holds no run yet", hint="bnnkit train --help")
-        return _real(max(every, key=_begun))
+        return _real(max(every, key=runs.begun))
     found = [run for run in every if run.name.startswith(str(reference))]
     if len(found) == 1:
         return _real(found[0])
@@ -83,8 +83,3 @@ def _find(reference: str | Path, root: Path) -> Run:
 
 def _real(run: Run) -> Run:
     return Run(run.path.resolve())
-
-
-def _begun(run: Run) -> tuple[list[str], int]:
-    # Seconds are in the name; within one, the file tells.
-    return run.name.split("-")[-3:-1], run.config.stat().st_mtime_ns

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
-
-from torch import nn
 
 from bnnkit.cim import Adc
 from bnnkit.decompose import Placement, Settings, Weight, of_model, place
 from bnnkit.errors import MismatchError
 from bnnkit.models import Model
-from bnnkit.models.shapes import output_shapes
+from bnnkit.models.shapes import output_shapes, weighted_layers
 from bnnkit.nn import GatedConv2d, Operands
 from bnnkit.train.subject import Subject
 
@@ -79,13 +76,13 @@ def of(subject: Subject) -> Hardware:
         weights, digital = found.weights, dict(found.skipped)
     except MismatchError:
         # All of it is in full precision.
-        weights, digital = [], {name: "in full precision" for name, _ in _weighted(model)}
+        weights, digital = [], {name: "in full precision" for name, _ in weighted_layers(model)}
     digital |= {weight.name: "its inputs are in full precision" for weight in weights if weight.input_bits is None}
-    order = [name for name, _ in _weighted(model)]
+    order = [name for name, _ in weighted_layers(model)]
     positions = {name: math.prod(shape[1:]) for name, shape in output_shapes(model.config).items()}
     layers = [_layer(model, weight, positions[weight.name]) for weight in weights if weight.input_bits is not None]
     layers.sort(key=lambda layer: order.index(layer.name))
-    adcs = Counter(module.adc for _, module in _weighted(model) if isinstance(module, Operands) and module.adc)
+    adcs = Counter(module.adc for _, module in weighted_layers(model) if isinstance(module, Operands) and module.adc)
     parameters, stored = _parameters(model, weights)
     return Hardware(tuple(layers), digital, parameters, stored, tuple(adcs.items()))
 
@@ -126,9 +123,3 @@ def _parameters(model: Model, weights: list[Weight]) -> tuple[dict[str, int], in
         bits += weight.values.numel() * (weight.w_bit or 32)
     rest = sum(parameter.numel() for parameter in model.parameters()) - sum(by_bits.values())
     return {**by_bits, "fp": rest}, math.ceil(bits / 8) + 4 * rest
-
-
-def _weighted(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    for name, module in model.named_modules():
-        if getattr(getattr(module, "weight", None), "ndim", 0) in (2, 4):
-            yield name, module

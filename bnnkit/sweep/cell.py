@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -96,15 +96,20 @@ def in_order(cells: list[Cell]) -> list[Cell]:
     return list(found.values())
 
 
+def parts_of(argument: str, is_name: Callable[[str], bool]) -> list[str]:
+    """Return an argument that names a file, or the parts of one that may do so inside: rram:samples=FILE,levels=2.
+
+    >>> parts_of("rram:samples=a.npy", lambda text: False)
+    ['rram:samples', '=', 'a.npy']
+    """
+    return [argument] if is_name(argument) else re.split("([=,])", argument)
+
+
 def _identity(argument: str) -> str:
-    """Return an argument with the digest of every file it names, alone or as in rram:samples=FILE,levels=2."""
-    whole = _content(argument)
-    if whole != argument:
-        return whole
-    return "".join(_content(part) for part in re.split("([=,])", argument))
+    """Return an argument with the digest of every file it names."""
+    parts = parts_of(argument, _is_file)
+    return "".join(f"sha256:{file_digest(Path(part))}" if _is_file(part) else part for part in parts)
 
 
-def _content(text: str) -> str:
-    path = Path(text)
-    is_file = 0 < len(text) < LONGEST_PATH and path.is_file()
-    return f"sha256:{file_digest(path)}" if is_file else text
+def _is_file(text: str) -> bool:
+    return 0 < len(text) < LONGEST_PATH and Path(text).is_file()

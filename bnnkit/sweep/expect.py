@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bnnkit.errors import MissingError, UsageError
-from bnnkit.sweep.table import Published, Row
+from bnnkit.sweep.table import CSV_NUMBERS, Published, Row
 
 ROUNDING = 1e-9
 """Of differences of percentages, far below what an image counts."""
-_NO_LABELS = ("accuracy", "spread", "correct", "total", "published", "difference", "limited", "state")
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ def read_expected(path: Path) -> list[Published]:
             lines = list(csv.DictReader(io.StringIO(text)))
             if any(None in line for line in lines):
                 raise ValueError("a line has more values than the first line has names")
-            found = [({k: v for k, v in line.items() if k not in _NO_LABELS}, line["accuracy"]) for line in lines]
+            found = [({k: v for k, v in line.items() if k not in CSV_NUMBERS}, line["accuracy"]) for line in lines]
         expected = [
             Published({name: value for name, value in labels.items() if value}, float(accuracy))
             for labels, accuracy in found

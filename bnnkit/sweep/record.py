@@ -8,13 +8,12 @@ runs/sweep/<name>-<time>-<hash6>/
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bnnkit.atomic import write_text
-from bnnkit.runs import Run
+from bnnkit.runs import Run, options_toml
 from bnnkit.sweep import picture
 from bnnkit.sweep.schedule import Entry, State
 from bnnkit.sweep.table import Row, as_csv, as_markdown, cells_of, columns_of
@@ -39,13 +38,7 @@ def to_toml(options: Mapping[str, Any]) -> str:
     >>> to_toml({**dict.fromkeys(COMMENTS), "command": "train"}).splitlines()[1]
     'command = "train"                   # what every cell runs; left out: as the preset says'
     """
-    lines = ["# bnnkit sweep, as resolved"]
-    for name, comment in COMMENTS.items():
-        value = options[name]
-        text = _inline(value) if isinstance(value, Mapping) else json.dumps(value, ensure_ascii=False)
-        setting = f"# {name} is left out" if value is None else f"{name} = {text}"
-        lines.append(f"{setting:<34}  # {comment}")
-    return "\n".join(lines) + "\n"
+    return options_toml("bnnkit sweep, as resolved", COMMENTS, options)
 
 
 @dataclass(frozen=True)
@@ -98,7 +91,3 @@ def _cell(entry: Entry) -> dict[str, Any]:
     seconds = None if entry.result is None else entry.result.seconds
     document = {**entry.cell.as_json(), "line": entry.cell.line, "state": entry.state.value, "seconds": seconds}
     return document | {"found": entry.found, "said": entry.said if entry.state is State.failed else ""}
-
-
-def _inline(value: Mapping[str, Any]) -> str:
-    return "{" + ", ".join(f"{json.dumps(key)} = {json.dumps(item)}" for key, item in value.items()) + "}"

@@ -14,6 +14,9 @@ from bnnkit.sweep.grid import SEED
 from bnnkit.sweep.measured import CHIP, Measured, measured
 from bnnkit.sweep.schedule import Entry, State
 
+CSV_NUMBERS = ("accuracy", "spread", "correct", "total", "published", "difference", "limited", "state")
+"""Columns of table.csv that are no labels."""
+
 
 @dataclass(frozen=True)
 class Published:
@@ -139,13 +142,12 @@ def as_markdown(title: str, rows: Sequence[Row], notes: Sequence[str]) -> str:
 def as_csv(rows: Sequence[Row]) -> str:
     """Return a table as comma-separated values: numbers are not rounded, what is unknown is empty."""
     names = list(rows[0].labels) if rows else []
-    numbers = ("accuracy", "spread", "correct", "total", "published", "difference", "limited", "state")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*names, *numbers])
+    writer.writerow([*names, *CSV_NUMBERS])
     for row in rows:
         plain = row.as_json()
-        writer.writerow([*(row.labels[name] for name in names), *(plain[name] for name in numbers)])
+        writer.writerow([*(row.labels[name] for name in names), *(plain[name] for name in CSV_NUMBERS)])
     return text.getvalue()
 
 

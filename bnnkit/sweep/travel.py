@@ -18,6 +18,7 @@ from bnnkit import runs
 from bnnkit.atomic import replace_link, write_bytes
 from bnnkit.errors import MismatchError
 from bnnkit.sweep import node
+from bnnkit.sweep.cell import parts_of
 from bnnkit.sweep.executor import Job
 
 RECORDS = (".toml", ".json", ".jsonl")
@@ -108,8 +109,7 @@ def _renamed(text: bytes, names: Iterable[tuple[str, str]]) -> bytes:
 
 
 def _parts(word: str) -> list[str]:
-    """Return a word, or its parts where files may be named inside, as in rram:samples=FILE,levels=2."""
-    return [word] if _is_input(word) else re.split("([=,])", word)
+    return parts_of(word, _is_input)
 
 
 def _is_input(name: str) -> bool:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnnkit.deploy.description import ArrayWeights, DenseStep, SignedSumStep
+from bnnkit.export import wiring
 
 LANES = 16
 """Outputs that are computed together, kLanes in runtime/shape.h."""
@@ -31,10 +32,8 @@ def array_words(w: ArrayWeights) -> Words:
     channels, taps = w.in_shape[0], w.kernel[0] * w.kernel[1]
     places = _places(w, channels, taps)
     _, arrays, words = sizes(w)
-    count = w.planes * w.outputs * channels * taps
-    bits = np.unpackbits(w.bits, bitorder="little", count=count).reshape(w.planes, w.outputs, channels * taps)
     rows = np.zeros((w.planes, ceil_div(w.outputs, LANES) * LANES, arrays * words * 64), np.uint8)
-    rows[:, : w.outputs, places] = bits
+    rows[:, : w.outputs, places] = wiring.cells(w).reshape(w.planes, w.outputs, channels * taps)
     packed = np.packbits(rows, axis=-1, bitorder="little").view("<u8").astype(np.uint64)
     grouped = packed.reshape(w.planes, -1, LANES, arrays, words)
     return np.ascontiguousarray(grouped.transpose(1, 0, 3, 4, 2))

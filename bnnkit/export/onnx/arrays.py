@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bnnkit.deploy.description import ArrayStep, ArrayWeights
+from bnnkit.deploy.description import ArrayStep
 from bnnkit.deploy.geometry import conv_shape
+from bnnkit.export import wiring
 from bnnkit.export.onnx.finish import staircase
 from bnnkit.export.onnx.graph import Graph, Value
 from bnnkit.export.onnx.patches import patches
@@ -37,8 +38,8 @@ class _Arrays:
     def __init__(self, graph: Graph, step: ArrayStep) -> None:
         self._graph, self._step = graph, step
         w = step.weights
-        self._chunks = -(-w.in_shape[0] // w.channels_per_array)
-        self.count = self._chunks * (math.prod(w.kernel) if w.tap else 1)
+        layout = wiring.layout_of(w)
+        self._chunks, self.count = layout.chunks, layout.arrays
         self._kernel = (1, 1) if w.tap else w.kernel
         weight = graph.constant("weight", self._weight())
         self._weight_value = graph.cast("weight.float", weight, np.float32)
@@ -46,7 +47,7 @@ class _Arrays:
     def _weight(self) -> NDArray[np.int8]:
         """Return integers [arrays * outputs, channels_per_array, *kernel]; 0 where an array has fewer channels."""
         w = self._step.weights
-        whole = _integers(w)
+        whole = wiring.integers(wiring.cells(w), w.w_thermometer)
         outputs, channels, height, width = whole.shape
         room = np.zeros((outputs, self._chunks * w.channels_per_array, height, width), np.int8)
         room[:, :channels] = whole
@@ -110,15 +111,6 @@ class _Arrays:
         x_planes = 1 if self._step.gate is not None else w.x_planes  # planes of gated layers are converted one by one
         largest = _largest(x_planes, w.x_thermometer) * _largest(w.planes, w.w_thermometer)
         return largest * w.channels_per_array * math.prod(self._kernel)
-
-
-def _integers(w: ArrayWeights) -> NDArray[np.int8]:
-    """Return the weights as integers 2 * code - (levels - 1): int8 [outputs, channels, *kernel]."""
-    shape = (w.planes, w.outputs, w.in_shape[0], *w.kernel)
-    bits = np.unpackbits(w.bits, bitorder="little", count=math.prod(shape)).reshape(shape).astype(np.int8)
-    counts = np.ones(w.planes, np.int8) if w.w_thermometer else (1 << np.arange(w.planes)).astype(np.int8)
-    total: NDArray[np.int8] = np.tensordot(counts, 2 * bits - 1, 1).astype(np.int8)
-    return total
 
 
 def _largest(planes: int, thermometer: bool) -> int:

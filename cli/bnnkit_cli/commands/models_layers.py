@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -38,10 +38,10 @@ class Layer:
 
 def layers_of(model: Model) -> list[Layer]:
     """Return every convolution and linear layer of `model`, in the order of its modules."""
-    from bnnkit.models.shapes import output_shapes
+    from bnnkit.models.shapes import output_shapes, weighted_layers
 
     shapes = output_shapes(model.config)
-    return [_layer(name, module, shapes[name]) for name, module in _weighted(model)]
+    return [_layer(name, module, shapes[name]) for name, module in weighted_layers(model)]
 
 
 def totals_of(model: Model, layers: Sequence[Layer]) -> dict[str, Any]:
@@ -120,12 +120,6 @@ def times(sizes: Sequence[int]) -> str:
 def _size(count: int) -> str:
     scale, unit = (1e6, "MB") if count >= 1e6 else (1e3, "kB")
     return f"{count / scale:.3g} {unit}"
-
-
-def _weighted(model: Any) -> Iterator[tuple[str, Any]]:
-    for name, module in model.named_modules():
-        if getattr(getattr(module, "weight", None), "ndim", 0) in (2, 4):
-            yield name, module
 
 
 def _layer(name: str, module: Any, shape: tuple[int, ...]) -> Layer:

@@ -51,11 +51,20 @@ class Words:
         return [word for option in self.options if option[0] in known for word in option if word is not None]
 
 
+def flags_of(commands: Sequence[Any]) -> dict[str, bool]:
+    """Return for every option that commands of typer have whether it is a flag; the first that has it decides."""
+    return {
+        name: bool(getattr(parameter, "is_flag", False))
+        for command in reversed(commands)
+        for parameter in command.params
+        for name in (*parameter.opts, *parameter.secondary_opts)
+        if name.startswith("-")
+    }
+
+
 def names_of(commands: Sequence[Any]) -> set[str]:
     """Return the options that commands of typer have, as typed."""
-    parameters = [parameter for command in commands for parameter in command.params]
-    names = {name for parameter in parameters for name in (*parameter.opts, *parameter.secondary_opts)}
-    return {name for name in names if name.startswith("-")}
+    return set(flags_of(commands))
 
 
 def sort_words(words: Sequence[str], commands: Sequence[Any]) -> Words:
@@ -67,13 +76,7 @@ def sort_words(words: Sequence[str], commands: Sequence[Any]) -> Words:
     Raises:
         UsageError: an option without its value, one that is not for cells, or several networks.
     """
-    flags = {
-        name: bool(getattr(parameter, "is_flag", False))
-        for command in reversed(commands)
-        for parameter in command.params
-        for name in (*parameter.opts, *parameter.secondary_opts)
-        if name.startswith("-")
-    }
+    flags = flags_of(commands)
     network: list[str] = []
     options: list[tuple[str, str | None]] = []
     rest = list(words)
