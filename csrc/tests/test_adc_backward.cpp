@@ -73,8 +73,9 @@ Exact plain(const Problem& p) {
             const double gps = static_cast<double>(p.gy[index]) * slope;
             const double to_x = gps * static_cast<double>(d.w.value(wi)) * static_cast<double>(p.w_unit);
             const double to_w = gps * static_cast<double>(d.x.value(xi)) * static_cast<double>(p.x_unit);
-            e.gx[xi] += to_x, e.gx_size[xi] += std::abs(to_x);
-            e.gw[wi] += to_w, e.gw_size[wi] += std::abs(to_w);
+            // The units are such that a sum of all planes is 1; the planes of a value may be added one by one.
+            e.gx[xi] += to_x, e.gx_size[xi] += std::abs(gps);
+            e.gw[wi] += to_w, e.gw_size[wi] += std::abs(gps);
         });
     });
     return e;

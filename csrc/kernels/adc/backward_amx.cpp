@@ -20,21 +20,7 @@
 
 #include "../../core/amx_tiles.h"
 
-namespace bnnkit {
-namespace {
-
-inline void add_to(float* to, const float* from, int64_t count) {
-    for (int64_t i = 0; i < count; i += 16) {
-        const __mmask16 lanes =
-            count - i >= 16 ? 0xFFFF : static_cast<__mmask16>(_bzhi_u32(0xFFFF, static_cast<unsigned>(count - i)));
-        const __m512 sum = _mm512_add_ps(_mm512_maskz_loadu_ps(lanes, to + i), _mm512_maskz_loadu_ps(lanes, from + i));
-        _mm512_mask_storeu_ps(to + i, lanes, sum);
-    }
-}
-
-}  // namespace
-}  // namespace bnnkit
-
+#include "add_to_avx512.h"
 #include "backward_frame.h"
 
 namespace bnnkit {
@@ -73,8 +59,9 @@ public:
 
     int64_t padded_outputs() const { return column_blocks_ * kSide; }
     int64_t gw_floats() const { return conv_.geometry.groups * row_bits_ * padded_outputs(); }
-    int64_t gw_at(int64_t output, int64_t bit) const {  // [group][bit][output]
-        const int64_t outputs = conv_.geometry.group_outputs();
+    int64_t tap_stride(int64_t) const { return layout_.channels_per_array; }
+    int64_t gw_at(int64_t output, int64_t array, int64_t column) const {  // [group][bit][output]
+        const int64_t outputs = conv_.geometry.group_outputs(), bit = array * array_words_ * kWordBits + column;
         return (output / outputs * row_bits_ + bit) * padded_outputs() + output % outputs;
     }
 

@@ -20,7 +20,6 @@ namespace {
 constexpr int kFloats = 8;       // per vector
 constexpr int kProductRows = 6;  // of a register tile of a float product
 constexpr int kProductVectors = 2;
-constexpr int kCountVectors = 4;
 
 inline __m256 broadcast_float(float x) { return _mm256_set1_ps(x); }
 

@@ -5,9 +5,10 @@
 // from. Only one array's g exists at a time, so memory does not depend on their number. Images are split into a fixed number of
 // parts, each with its own gw, added in order at the end: the result depends neither on the number of threads nor on timing.
 //
-// A Products provides kRows (pixels per block), gw_floats() and gw_at(output, bit) (where the gradient of a weight lies, `bit`
-// counting along the packed row), a Room constructed from (products, frame sizes) per thread, and
-//   array(room, block, group, array, gw, patches)      fills patches[kRows][array_bits], in integer units
+// A Products provides kRows (pixels per block), padded_outputs(), tap_stride(array) (columns from tap to tap of an array, whose
+// channels lie side by side), gw_floats() and gw_at(output, array, column) (where the gradient of a weight lies), a Room
+// constructed from it per thread, and
+//   array(room, block, group, array, gw, patches)      fills patches[kRows][array_bits], in integer units; arrays in order
 #pragma once
 
 #include "adc.h"
@@ -68,8 +69,9 @@ public:
 private:
     static constexpr int64_t kRows = Products::kRows, kReduced = 16;
 
-    struct Origin {  // where a patch begins in the input: rows of pixels before its image, then y and x, maybe outside
-        int64_t image_row, y, x;
+    struct Origin {  // where a patch begins in the input, maybe outside, and whether all of it is inside
+        int64_t pixel, y, x;
+        bool inside;
     };
 
     struct Room {  // one thread's working memory
@@ -104,7 +106,8 @@ private:
         int64_t ox = first % out_w, oy = first / out_w % out_h, image = first / out_w / out_h;
         for (int64_t r = 0; r < count; ++r) {
             room.border_class[r] = borders_.of_pixel(oy, ox);
-            room.origins[r] = {image * g_.height, oy * g_.stride_h - g_.pad_h, ox * g_.stride_w - g_.pad_w};
+            const int64_t y = oy * g_.stride_h - g_.pad_h, x = ox * g_.stride_w - g_.pad_w;
+            room.origins[r] = {(image * g_.height + y) * g_.width + x, y, x, gatherer_.inside(y, x)};
             if (++ox < out_w) continue;
             ox = 0;
             if (++oy == out_h) oy = 0, ++image;
@@ -130,29 +133,27 @@ private:
         }
     }
 
-    // Adds a block's patch gradients to the pixels they were gathered from, channels contiguous.
+    // Adds a block's patch gradients to the pixels they were gathered from, channels contiguous. Tap by tap: neighbouring rows
+    // share pixels under different taps, and an addition should not wait for the one before.
     void scatter(const Room& room, int64_t group, int64_t array, int64_t count) const {
         const int64_t chunk = layout_.tap ? array % layout_.chunks() : array, channels = layout_.chunk_channels(chunk);
         const int64_t first_tap = layout_.tap ? array / layout_.chunks() : 0, taps = layout_.tap ? 1 : layout_.taps;
         float* base = floats(nhwc_) + group * g_.group_channels() + chunk * layout_.channels_per_array;
-        for (int64_t r = 0; r < count; ++r) {
-            const Origin at = room.origins[r];
-            const float* from = floats(room.patches) + r * array_bits_;
-            if (gatherer_.inside(at.y, at.x)) {
-                float* first = base + ((at.image_row + at.y) * g_.width + at.x) * g_.channels;
-                const int64_t* pixels = gatherer_.tap_pixels() + first_tap;
-                for (int64_t t = 0; t < taps; ++t, from += layout_.channels_per_array)
-                    add_to(first + pixels[t] * g_.channels, from, channels);
-                continue;
-            }
-            int64_t ky = first_tap / g_.kernel_w, kx = first_tap % g_.kernel_w;
-            for (int64_t t = 0; t < taps; ++t, from += layout_.channels_per_array) {
-                const int64_t y = at.y + ky * g_.dilation_h, x = at.x + kx * g_.dilation_w;
-                if (++kx == g_.kernel_w) kx = 0, ++ky;
-                if (y < 0 || y >= g_.height || x < 0 || x >= g_.width) continue;
-                add_to(base + ((at.image_row + y) * g_.width + x) * g_.channels, from, channels);
+        for (int64_t t = 0; t < taps; ++t) {
+            const int64_t y = (first_tap + t) / g_.kernel_w * g_.dilation_h;
+            const int64_t x = (first_tap + t) % g_.kernel_w * g_.dilation_w;
+            const float* from = floats(room.patches) + t * products_.tap_stride(array);
+            float* to = base + (y * g_.width + x) * g_.channels;
+            for (int64_t r = 0; r < count; ++r, from += array_bits_) {
+                const Origin& at = room.origins[r];
+                if (at.inside || (within(at.y + y, g_.height) && within(at.x + x, g_.width)))
+                    add_to(to + at.pixel * g_.channels, from, channels);
             }
         }
+    }
+
+    static bool within(int64_t position, int64_t size) {
+        return static_cast<uint64_t>(position) < static_cast<uint64_t>(size);
     }
 
     // Parts added in order, for a few outputs at a time: whichever of output and bit is contiguous, lines are read once.
@@ -163,9 +164,9 @@ private:
             const int64_t chunk = c / layout_.channels_per_array, within = c % layout_.channels_per_array;
             for (int64_t tap = 0; tap < taps; ++tap) {
                 const int64_t array = layout_.tap ? tap * layout_.chunks() + chunk : chunk;
-                const int64_t bit = array * array_bits_ + within + (layout_.tap ? 0 : tap * layout_.channels_per_array);
+                const int64_t column = within + (layout_.tap ? 0 : tap * products_.tap_stride(array));
                 for (int64_t output = first; output < last; ++output) {
-                    const float* from = gw + products_.gw_at(output, bit);
+                    const float* from = gw + products_.gw_at(output, array, column);
                     float sum = 0;
                     for (int64_t p = 0; p < parts; ++p) sum += from[p * part];
                     args_.gw[(output * channels + c) * taps + tap] = sum * args_.x_unit;

@@ -15,7 +15,6 @@ namespace {
 constexpr int kFloats = 4;       // per vector
 constexpr int kProductRows = 6;  // of a register tile of a float product
 constexpr int kProductVectors = 4;
-constexpr int kCountVectors = 4;
 
 inline float32x4_t broadcast_float(float x) { return vdupq_n_f32(x); }
 

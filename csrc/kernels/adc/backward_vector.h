@@ -1,5 +1,5 @@
 // The float products of adc's backward pass in vector registers, shared by the instruction sets. Included inside an
-// instruction-set region after Lanes, kFloats (floats per vector), kProductRows, kProductVectors and kCountVectors.
+// instruction-set region after Lanes, kFloats (floats per vector), kProductRows and kProductVectors.
 
 namespace bnnkit {
 namespace {
@@ -17,6 +17,7 @@ inline void add_to(float* to, const float* from, int64_t count) {
 }  // namespace bnnkit
 
 #include "backward_frame.h"
+#include "mismatches.h"
 
 namespace bnnkit {
 namespace {
@@ -83,7 +84,7 @@ public:
           conv_(args.conv),
           layout_(args.conv.layout),
           borders_(borders),
-          panels_(panels),
+          mismatches_(args.conv, borders, panels),
           row_words_(layout_.row_words()),
           array_bits_(layout_.array_words() * kWordBits),
           weights_(gw_floats() * kFloatBytes) {
@@ -94,9 +95,12 @@ public:
         });
     }
 
-    int64_t padded_outputs() const { return panels_.per_group() * panels_.columns(); }
+    int64_t padded_outputs() const { return mismatches_.padded_outputs(); }
+    int64_t tap_stride(int64_t) const { return layout_.channels_per_array; }
     int64_t gw_floats() const { return conv_.geometry.out_channels * row_words_ * kWordBits; }
-    int64_t gw_at(int64_t output, int64_t bit) const { return output * row_words_ * kWordBits + bit; }
+    int64_t gw_at(int64_t output, int64_t array, int64_t column) const {
+        return output * row_words_ * kWordBits + array * array_bits_ + column;
+    }
 
     struct Room {
         explicit Room(const VectorProducts& p)
@@ -116,7 +120,7 @@ public:
                             conv_.x_thermometer, borders_.mask(block.rows.border_class[r])[at],
                             floats(room.x) + r * array_bits_ + word * kWordBits);
             }
-        const int64_t row = row_words_ * kWordBits, offset = gw_at(group * outputs, array * array_bits_);
+        const int64_t row = row_words_ * kWordBits, offset = gw_at(group * outputs, array, 0);
         multiply({floats(room.g), padded, 1, floats(weights_) + offset, row, patches, array_bits_, count, outputs,
                   array_bits_, false});
         multiply({floats(room.g), 1, padded, floats(room.x), array_bits_, gw + offset, row, outputs, count, array_bits_,
@@ -133,9 +137,7 @@ private:
             return;
         }
         int32_t* counts = reinterpret_cast<int32_t*>(room.counts.data);
-        for (int64_t panel = 0; panel < panels_.per_group(); ++panel)
-            for (int64_t r = 0; r < count; ++r)
-                count_mismatches(block.rows, panels_.panel(group, panel), array, r, panel, counts);
+        mismatches_.count(block.rows, kRows, group, array, counts);
         for (int64_t r = 0; r < count; ++r) {
             const int64_t valid = borders_.valid_rows(block.rows.border_class[r], array);
             const float* slopes = args_.slopes + args_.slope_bound + conv_.product_bound() * valid;
@@ -143,35 +145,11 @@ private:
         }
     }
 
-    void count_mismatches(const RowBlock& rows, const uint64_t* weights, int64_t array, int64_t r, int64_t panel,
-                          int32_t* counts) const {
-        using V = Lanes::Vector;
-        const int64_t words = layout_.array_words();
-        const uint64_t* x = rows.words + r * row_words_ + array * words;
-        const uint64_t* mask = borders_.mask(rows.border_class[r]) + array * words;
-        V sum[kCountVectors];
-        for (V& v : sum) v = Lanes::zero();
-        for (int p = 0; p < conv_.x_planes; ++p) {
-            for (int q = 0; q < conv_.w_planes; ++q) {
-                const int shift = conv_.x_shift(p) + conv_.w_shift(q);
-                const uint64_t* w =
-                    weights + q * panels_.plane_stride() + array * words * kCountVectors * Lanes::kLanes;
-                for (int64_t word = 0; word < words; ++word) {
-                    const V a = Lanes::broadcast(x[p * kRows * row_words_ + word]), m = Lanes::broadcast(mask[word]);
-                    for (int j = 0; j < kCountVectors; ++j, w += Lanes::kLanes)
-                        sum[j] = Lanes::add(sum[j], Lanes::shift_left(Lanes::differing(a, Lanes::load(w), m), shift));
-                }
-            }
-        }
-        for (int j = 0; j < kCountVectors; ++j)
-            Lanes::store_int32(counts + r * padded_outputs() + (panel * kCountVectors + j) * Lanes::kLanes, sum[j]);
-    }
-
     const AdcBackwardArgs& args_;
     const BinaryConv& conv_;
     const ArrayLayout& layout_;
     const BorderClasses& borders_;
-    const Panels& panels_;
+    Mismatches mismatches_;
     int64_t row_words_, array_bits_;
     Scratch weights_;  // [out_channels][row bits]
 };
