@@ -218,7 +218,7 @@ def _xnor_backward_by_torch(ctx: Any, gy: Tensor) -> tuple[Tensor | None, ...]:
 
 
 def _torch_gradients(ctx: Any, gy: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return the gradients of a convolution without converters by torch's own, three times as fast without tiles."""
+    """Return the gradients of a convolution without converters by torch's own, for processors where that is faster."""
     x_bits, w_bits = ctx.saved_tensors
     channels, kernel, stride, padding, dilation = ctx.geometry
     x = _signs(x_bits[0], channels).permute(0, 3, 1, 2)
@@ -241,11 +241,11 @@ def _adc_backward(ctx: Any, gy: Tensor) -> tuple[Tensor | None, ...]:
     return None, None, *_gradients(ctx, gy, ctx.saved_tensors[2]), *[None] * 17
 
 
-def register(*, has_tiles: bool) -> None:
+def register(*, kernel_gradients: bool) -> None:
     """Tell torch; called once, after the extension is loaded.
 
     Args:
-        has_tiles: whether the processor has tile registers, with which the kernel's products of floats are fastest.
+        kernel_gradients: whether the gradients of a convolution without converters are the kernel's too, not torch's.
     """
     for fake in (
         _fake_pack_pixels,
@@ -259,6 +259,6 @@ def register(*, has_tiles: bool) -> None:
         _fake_merge_slices,
     ):
         torch.library.register_fake(f"bnnkit::{fake.__name__.removeprefix('_fake_')}", fake)
-    xnor_backward = _xnor_backward if has_tiles else _xnor_backward_by_torch
+    xnor_backward = _xnor_backward if kernel_gradients else _xnor_backward_by_torch
     torch.library.register_autograd("bnnkit::xnor_conv2d", xnor_backward, setup_context=_keep_xnor)
     torch.library.register_autograd("bnnkit::adc_conv2d", _adc_backward, setup_context=_keep_adc)
