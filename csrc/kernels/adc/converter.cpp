@@ -93,6 +93,7 @@ CountConverter::CountConverter(const AdcArgs& args, const BorderClasses& borders
         for (int64_t count = 0; count <= kLookupCounts; ++count)
             codes.push_back(static_cast<uint8_t>(
                 std::count_if(limits.begin(), limits.end(), [&](int64_t limit) { return count <= limit; })));
+        parts_128_ = parts_128_ || (max_count == kLookupCounts && codes.back() != codes[kLookupCounts - 1]);
         Steps& steps = steps_.emplace_back();
         all_fit = all_fit && fit_multiply(steps, limits, max_count, shift, factor_bits);
     }

@@ -35,6 +35,7 @@ public:
 
     Method method() const { return method_; }
     bool reaches_128() const { return reaches_128_; }  // lookup: some array counts up to 128, one past the table
+    bool parts_128() const { return parts_128_; }      // lookup: and there converts it to another level than 127
     const Steps* const* steps(int32_t border_class) const { return by_class_[border_class].data(); }  // per array
     const int64_t* levels() const { return levels_.data(); }  // lookup: 16 entries
     const int64_t* rises() const { return rises_.data(); }    // compare: level[j+1] - level[j]
@@ -48,7 +49,7 @@ private:
                       int factor_bits) const;
 
     Method method_;
-    bool reaches_128_ = false;
+    bool reaches_128_ = false, parts_128_ = false;
     int64_t step_ = 0;  // multiply: the common difference of the levels
     std::vector<int64_t> levels_, rises_, correction_;
     std::vector<Steps> steps_;

@@ -23,15 +23,21 @@ struct Converting<CountConverter::Method::multiply, kFold> {
 
 template <bool kFold>
 struct Converting<CountConverter::Method::lookup, kFold> {
+    // The mismatches of two words at `w` and `start`, as bytes that stop at 127: bits of one row never differ in more than 128.
+    static __m512i count_two(__m512i start, __m512i a, __m512i b, const uint64_t* w, int64_t word) {
+        const __m512i first = Lanes::add(start, Lanes::differing(a, Lanes::load(w)));
+        return _mm512_adds_epi8(first, Lanes::differing(b, Lanes::load(w + word)));
+    }
+
     template <int NV>
     static void accumulate(const CountConverter& converter, const Steps& step, const __m512i (&counts)[NV],
                            __m512i (&sum)[NV]) {
-        constexpr __mmask64 kLowBytes = 0x0101010101010101;
         const __m512i codes_low = _mm512_loadu_si512(step.codes), codes_high = _mm512_loadu_si512(step.codes + 64);
         const __m512i levels_low = _mm512_loadu_si512(converter.levels());
         const __m512i levels_high = _mm512_loadu_si512(converter.levels() + 8);
         for (int j = 0; j < NV; ++j) {
-            __m512i code = _mm512_maskz_permutex2var_epi8(kLowBytes, codes_low, counts[j], codes_high);
+            // The lowest four bits of each lane are the code, all that the second table looks at.
+            __m512i code = _mm512_permutex2var_epi8(codes_low, counts[j], codes_high);
             if constexpr (kFold)  // count 128 wraps to 0 in the seven-bit index
                 code = _mm512_mask_mov_epi64(code, _mm512_cmpeq_epi64_mask(counts[j], _mm512_set1_epi64(128)),
                                              _mm512_set1_epi64(step.code_of_128));

@@ -36,9 +36,7 @@ public:
         switch (converter_.method()) {
             case Method::multiply: return planes_of<Method::multiply, false>(tile);
             case Method::compare: return planes_of<Method::compare, false>(tile);
-            case Method::lookup:
-                return converter_.reaches_128() ? planes_of<Method::lookup, true>(tile)
-                                                : planes_of<Method::lookup, false>(tile);
+            case Method::lookup: return look_up(tile);
         }
     }
 
@@ -52,9 +50,19 @@ private:
         int32_t* out;
     };
 
+    // Two words of one plane are counted up to 127, which is as good as 128 unless that has a level of its own.
+    void look_up(const Tile& tile) const {
+        if (two_words() ? converter_.parts_128() : converter_.reaches_128())
+            planes_of<Method::lookup, true>(tile);
+        else
+            planes_of<Method::lookup, false>(tile);
+    }
+
+    bool two_words() const { return conv_.x_planes == 1 && conv_.w_planes == 1 && array_words_ == 2; }
+
     template <Method kMethod, bool kFold>
     void planes_of(const Tile& tile) const {
-        if (conv_.x_planes == 1 && conv_.w_planes == 1 && array_words_ == 2)
+        if (two_words())
             columns_of<kMethod, kFold, 2>(tile);
         else
             columns_of<kMethod, kFold, 0>(tile);
@@ -75,8 +83,20 @@ private:
     template <Method kMethod, bool kFold, int kWords, int NV>
     void rows_of(const Tile& tile) const {
         int r = 0;
-        for (; r + kTileRows <= tile.rows.count; r += kTileRows) sums<kMethod, kFold, kWords, kTileRows, NV>(tile, r);
-        for (; r < tile.rows.count; ++r) sums<kMethod, kFold, kWords, 1, NV>(tile, r);
+        for (; r + kTileRows <= tile.rows.count; r += kTileRows) {
+            if (inside(tile.rows, r))
+                sums<kMethod, kFold, kWords, kTileRows, NV, true>(tile, r);
+            else
+                sums<kMethod, kFold, kWords, kTileRows, NV, false>(tile, r);
+        }
+        for (; r < tile.rows.count; ++r) sums<kMethod, kFold, kWords, 1, NV, false>(tile, r);
+    }
+
+    // Whether no row has padding: they share the steps, and every output's count starts alike.
+    static bool inside(const RowBlock& rows, int first) {
+        int32_t border = 0;
+        for (int i = 0; i < kTileRows; ++i) border |= rows.border_class[first + i];
+        return border == 0;
     }
 
     // Weighted mismatch counts of one array of one patch, added to `counts`.
@@ -94,6 +114,14 @@ private:
         });
     }
 
+    template <Method kMethod, int NV>
+    void count_pairs(const uint64_t* x, const uint64_t* w, V (&counts)[NV]) const {
+        const V a = Lanes::broadcast(x[0]), b = Lanes::broadcast(x[1]);
+#pragma GCC unroll 4
+        for (int j = 0; j < NV; ++j)
+            counts[j] = Converting<kMethod, false>::count_two(counts[j], a, b, w + j * Lanes::kLanes, kColumns);
+    }
+
     template <int NV>
     void count_planes(const uint64_t* x, const uint64_t* w, V (&counts)[NV]) const {
         for (int p = 0; p < conv_.x_planes; ++p) {
@@ -107,7 +135,7 @@ private:
         }
     }
 
-    template <Method kMethod, bool kFold, int kWords, int MR, int NV>
+    template <Method kMethod, bool kFold, int kWords, int MR, int NV, bool kInside>
     void sums(const Tile& tile, int r) const {
         const uint64_t *x[MR], *start[MR];
         const Steps* const* steps[MR];
@@ -128,12 +156,17 @@ private:
             for (int i = 0; i < MR; ++i) {
                 V counts[NV];
 #pragma GCC unroll 4
-                for (int j = 0; j < NV; ++j) counts[j] = Lanes::load(start[i] + array * kColumns + j * Lanes::kLanes);
-                if constexpr (kWords != 0)
+                for (int j = 0; j < NV; ++j)
+                    counts[j] = !kInside ? Lanes::load(start[i] + array * kColumns + j * Lanes::kLanes)
+                                : kMethod == Method::multiply ? Lanes::broadcast(steps[0][array]->start)
+                                                              : Lanes::zero();
+                if constexpr (kHasLookup && kMethod == Method::lookup && !kFold && kWords == 2)
+                    count_pairs<kMethod, NV>(x[i] + array * words, weights, counts);
+                else if constexpr (kWords != 0)
                     count_words<NV>(x[i] + array * words, weights, kWords, counts);
                 else
                     count_planes<NV>(x[i] + array * words, weights, counts);
-                Converting<kMethod, kFold>::accumulate(converter_, *steps[i][array], counts, sum[i]);
+                Converting<kMethod, kFold>::accumulate(converter_, *steps[kInside ? 0 : i][array], counts, sum[i]);
             }
         }
         const V gain = Lanes::broadcast(static_cast<uint64_t>(converter_.gain()));
