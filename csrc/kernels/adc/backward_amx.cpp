@@ -39,7 +39,7 @@ inline __m512i small_integers_to_bf16(__m512i integers) {
 
 class TileProducts {
 public:
-    static constexpr int64_t kRows = 128;
+    static constexpr int64_t kRows = 128, kPatchRows = kSide;
 
     TileProducts(const AdcBackwardArgs& args, const BorderClasses& borders, const TilePanels& panels)
         : args_(args),
@@ -81,7 +81,7 @@ public:
         TilesConfigured tiles;
     };
 
-    void array(Room& room, const GradientBlock& block, int64_t group, int64_t array, float* gw, float* patches) const {
+    void weights(Room& room, const GradientBlock& block, int64_t group, int64_t array, float* gw) const {
         const int64_t used = ceil_div(block.rows.count, kSide) * kSide;
         expand(room, block.rows, array, used);
         for (int64_t r = 0; r < used; r += kSide)
@@ -89,13 +89,17 @@ public:
         turn(room, used);
         for (int64_t bit = 0; bit < array_words_ * kWordBits; bit += kSide) {
             const int64_t at = array * array_words_ * kWordBits + bit;
-            const unsigned char* weights =
-                weights_.data + (group * row_bits_ + at) / kTile * column_blocks_ * kTileBytes;
-            for (int64_t r = 0; r < used; r += kSide)
-                patch_tiles(room, weights, r, patches + r * array_words_ * kWordBits + bit);
             float* to = gw + (group * row_bits_ + at) * padded_outputs();
             for (int64_t column = 0; column < column_blocks_; ++column)
                 weight_tiles(room, bit, column, used, to + column * kSide);
+        }
+    }
+
+    void patches(const Room& room, const GradientBlock&, int64_t group, int64_t array, int64_t first, int64_t,
+                 float* patches) const {
+        for (int64_t bit = 0; bit < array_words_ * kWordBits; bit += kSide) {
+            const int64_t at = (group * row_bits_ + array * array_words_ * kWordBits + bit) / kTile;
+            patch_tiles(room, weights_.data + at * column_blocks_ * kTileBytes, first, patches + bit);
         }
     }
 

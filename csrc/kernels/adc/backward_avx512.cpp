@@ -26,7 +26,7 @@ namespace {
 
 class LookupProducts {
 public:
-    static constexpr int64_t kRows = 128;
+    static constexpr int64_t kRows = 128, kPatchRows = 32;
 
     LookupProducts(const AdcBackwardArgs& args, const BorderClasses& borders, const Panels& panels)
         : conv_(args.conv),
@@ -74,7 +74,7 @@ public:
         Scratch terms, codes, valid;
     };
 
-    void array(Room& room, const GradientBlock& block, int64_t group, int64_t array, float* gw, float* patches) const {
+    void weights(Room& room, const GradientBlock& block, int64_t group, int64_t array, float* gw) const {
         const int64_t count = block.rows.count, outputs = conv_.geometry.group_outputs(), padded = padded_outputs();
         if (array == 0) order_rows(room, block.rows);
         int32_t* differing = reinterpret_cast<int32_t*>(room.differing.data);
@@ -84,24 +84,27 @@ public:
                           borders_.valid_rows(block.rows.border_class[r], array), padded, floats(room.g) + r * padded);
         code_activations(room, block.rows, array);
 
-        Lookups to_x = {};
-        to_x.a = floats(room.g), to_x.a_row = padded, to_x.terms = indices(outputs_);
-        to_x.codes = codes_of_weights(group, array);
-        to_x.planes = conv_.w_planes, to_x.thermometer = conv_.w_thermometer;
-        to_x.whole = to_x.groups = output_groups_;
-        to_x.c = patches, to_x.c_row = words_ * kWordBits;
-        to_x.rows = count, to_x.vectors = columns_.of(array);
-        look_up(to_x);
+        Lookups p = {};
+        p.a = floats(room.g), p.a_row = 1, p.terms = indices(room.terms);
+        p.codes = reinterpret_cast<const __m512i*>(room.codes.data);
+        p.valid = reinterpret_cast<const uint16_t*>(room.valid.data);
+        p.planes = conv_.x_planes, p.thermometer = conv_.x_thermometer;
+        p.whole = room.whole, p.groups = room.groups;
+        p.c = gw + gw_at(group * outputs, array, 0), p.c_row = columns_.all() * kColumns;
+        p.rows = outputs, p.vectors = columns_.of(array), p.accumulate = true;
+        look_up(p);
+    }
 
-        Lookups to_w = {};
-        to_w.a = floats(room.g), to_w.a_row = 1, to_w.terms = indices(room.terms);
-        to_w.codes = reinterpret_cast<const __m512i*>(room.codes.data);
-        to_w.valid = reinterpret_cast<const uint16_t*>(room.valid.data);
-        to_w.planes = conv_.x_planes, to_w.thermometer = conv_.x_thermometer;
-        to_w.whole = room.whole, to_w.groups = room.groups;
-        to_w.c = gw + gw_at(group * outputs, array, 0), to_w.c_row = columns_.all() * kColumns;
-        to_w.rows = outputs, to_w.vectors = columns_.of(array), to_w.accumulate = true;
-        look_up(to_w);
+    void patches(const Room& room, const GradientBlock&, int64_t group, int64_t array, int64_t first, int64_t count,
+                 float* patches) const {
+        Lookups p = {};
+        p.a = floats(room.g) + first * padded_outputs(), p.a_row = padded_outputs(), p.terms = indices(outputs_);
+        p.codes = codes_of_weights(group, array);
+        p.planes = conv_.w_planes, p.thermometer = conv_.w_thermometer;
+        p.whole = p.groups = output_groups_;
+        p.c = patches, p.c_row = words_ * kWordBits;
+        p.rows = count, p.vectors = columns_.of(array);
+        look_up(p);
     }
 
 private:

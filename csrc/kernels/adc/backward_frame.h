@@ -5,10 +5,12 @@
 // from. Only one array's g exists at a time, so memory does not depend on their number. Images are split into a fixed number of
 // parts, each with its own gw, added in order at the end: the result depends neither on the number of threads nor on timing.
 //
-// A Products provides kRows (pixels per block), padded_outputs(), tap_stride(array) (columns from tap to tap of an array, whose
-// channels lie side by side), gw_floats() and gw_at(output, array, column) (where the gradient of a weight lies), a Room
-// constructed from it per thread, and
-//   array(room, block, group, array, gw, patches)      fills patches[kRows][array_bits], in integer units; arrays in order
+// A Products provides kRows (pixels per block), kPatchRows (of them, whose patches are made at a time), padded_outputs(),
+// tap_stride(array) (columns from tap to tap of an array, whose channels lie side by side), gw_floats() and
+// gw_at(output, array, column) (where the gradient of a weight lies), a Room constructed from it per thread, and, in integer
+// units,
+//   weights(room, block, group, array, gw)                        derives an array's g and adds to gw; arrays come in order
+//   patches(room, block, group, array, first, count, patches)     then fills patches[count][array_bits]
 #pragma once
 
 #include "adc.h"
@@ -19,8 +21,34 @@ namespace {
 constexpr int64_t kMaxParts = 8;
 constexpr int64_t kPartBytes = int64_t{64} << 20;  // all parts' gw together, unless two parts need more
 constexpr int64_t kFloatBytes = sizeof(float);
+constexpr int64_t kSpilled = 16;  // floats that add_to may read and write back past what it adds to
 
 inline float* floats(const Scratch& s) { return reinterpret_cast<float*>(s.data); }
+
+// to[column][row] = factor * from[row][column]
+inline void turn(const float* from, int64_t from_stride, float* to, int64_t to_stride, int64_t rows, int64_t columns,
+                 float factor) {
+    constexpr int64_t kSide = 16;
+    for (int64_t r = 0; r < rows; r += kSide) {
+        for (int64_t c = 0; c < columns; c += kSide) {
+            const float* block = from + r * from_stride + c;
+            float* turned = to + c * to_stride + r;
+            if (kTransposed == kSide && r + kSide <= rows && c + kSide <= columns) {
+                Ints16 lines[kTransposed];
+                for (int64_t i = 0; i < kTransposed; ++i) memcpy(&lines[i], block + i * from_stride, sizeof lines[i]);
+                transpose(lines);
+                for (int64_t i = 0; i < kTransposed; ++i) {
+                    const Floats16 line = (Floats16)lines[i] * factor;
+                    memcpy(turned + i * to_stride, &line, sizeof line);
+                }
+                continue;
+            }
+            for (int64_t j = 0; j < kSide && c + j < columns; ++j)
+                for (int64_t i = 0; i < kSide && r + i < rows; ++i)
+                    turned[j * to_stride + i] = block[i * from_stride + j] * factor;
+        }
+    }
+}
 
 // What a block of output pixels brings along: its patches, border classes, and gy[kRows][padded outputs] of the group.
 struct GradientBlock {
@@ -41,7 +69,8 @@ public:
           gatherer_(g_, layout_),
           row_words_(layout_.row_words()),
           array_bits_(layout_.array_words() * kWordBits),
-          nhwc_(g_.batch * g_.height * g_.width * g_.channels * kFloatBytes) {}
+          image_floats_(g_.height * g_.width * g_.channels + kSpilled),
+          nhwc_(g_.batch * image_floats_ * kFloatBytes) {}
 
     void run() {
         const int64_t part_bytes = products_.gw_floats() * kFloatBytes;
@@ -52,7 +81,7 @@ public:
         parts = parts < g_.batch ? parts : g_.batch;
         Scratch gw(parts * part_bytes);
         memset(gw.data, 0, static_cast<size_t>(parts * part_bytes));
-        memset(nhwc_.data, 0, static_cast<size_t>(g_.batch * g_.height * g_.width * g_.channels * kFloatBytes));
+        memset(nhwc_.data, 0, static_cast<size_t>(g_.batch * image_floats_ * kFloatBytes));
         parallel_for(conv_.threads, parts, [&](int64_t begin, int64_t end) {
             for (int64_t part = begin; part < end; ++part)
                 images(g_.batch * part / parts, g_.batch * (part + 1) / parts,
@@ -67,10 +96,10 @@ public:
     }
 
 private:
-    static constexpr int64_t kRows = Products::kRows, kReduced = 16;
+    static constexpr int64_t kRows = Products::kRows, kPatchRows = Products::kPatchRows, kReduced = 16;
 
-    struct Origin {  // where a patch begins in the input, maybe outside, and whether all of it is inside
-        int64_t pixel, y, x;
+    struct Origin {  // where a patch begins in nhwc, maybe outside, and whether all of it is inside
+        int64_t first, y, x;
         bool inside;
     };
 
@@ -78,7 +107,7 @@ private:
         explicit Room(const Backward& b)
             : words((b.conv_.x_planes * kRows * b.row_words_ + kGatherSlack) * 8),
               gy(kRows * b.products_.padded_outputs() * kFloatBytes),
-              patches(kRows * b.array_bits_ * kFloatBytes),
+              patches(kPatchRows * b.array_bits_ * kFloatBytes),
               products(b.products_) {}
         Scratch words, gy, patches;
         int32_t border_class[kRows];
@@ -107,7 +136,7 @@ private:
         for (int64_t r = 0; r < count; ++r) {
             room.border_class[r] = borders_.of_pixel(oy, ox);
             const int64_t y = oy * g_.stride_h - g_.pad_h, x = ox * g_.stride_w - g_.pad_w;
-            room.origins[r] = {(image * g_.height + y) * g_.width + x, y, x, gatherer_.inside(y, x)};
+            room.origins[r] = {image * image_floats_ + (y * g_.width + x) * g_.channels, y, x, gatherer_.inside(y, x)};
             if (++ox < out_w) continue;
             ox = 0;
             if (++oy == out_h) oy = 0, ++image;
@@ -115,8 +144,12 @@ private:
         read_gy(floats(room.gy), group, first, count);
         const GradientBlock block{{words, room.border_class, static_cast<int>(count), first}, floats(room.gy)};
         for (int64_t array = 0; array < layout_.arrays(); ++array) {
-            products_.array(room.products, block, group, array, gw, floats(room.patches));
-            scatter(room, group, array, count);
+            products_.weights(room.products, block, group, array, gw);
+            for (int64_t row = 0; row < count; row += kPatchRows) {
+                const int64_t rows = count - row < kPatchRows ? count - row : kPatchRows;
+                products_.patches(room.products, block, group, array, row, rows, floats(room.patches));
+                scatter(room, group, array, room.origins + row, rows);
+            }
         }
     }
 
@@ -127,15 +160,14 @@ private:
             const int64_t image = (first + r) / pixels, pixel = (first + r) % pixels;
             const int64_t run = count - r < pixels - pixel ? count - r : pixels - pixel;
             const float* gy = args_.gy + (image * g_.out_channels + group * outputs) * pixels + pixel;
-            for (int64_t o = 0; o < outputs; ++o)
-                for (int64_t i = 0; i < run; ++i) out[(r + i) * padded + o] = gy[o * pixels + i];
+            turn(gy, pixels, out + r * padded, padded, outputs, run, 1);
             r += run;
         }
     }
 
     // Adds a block's patch gradients to the pixels they were gathered from, channels contiguous. Tap by tap: neighbouring rows
     // share pixels under different taps, and an addition should not wait for the one before.
-    void scatter(const Room& room, int64_t group, int64_t array, int64_t count) const {
+    void scatter(const Room& room, int64_t group, int64_t array, const Origin* origins, int64_t count) const {
         const int64_t chunk = layout_.tap ? array % layout_.chunks() : array, channels = layout_.chunk_channels(chunk);
         const int64_t first_tap = layout_.tap ? array / layout_.chunks() : 0, taps = layout_.tap ? 1 : layout_.taps;
         float* base = floats(nhwc_) + group * g_.group_channels() + chunk * layout_.channels_per_array;
@@ -145,9 +177,9 @@ private:
             const float* from = floats(room.patches) + t * products_.tap_stride(array);
             float* to = base + (y * g_.width + x) * g_.channels;
             for (int64_t r = 0; r < count; ++r, from += array_bits_) {
-                const Origin& at = room.origins[r];
+                const Origin& at = origins[r];
                 if (at.inside || (within(at.y + y, g_.height) && within(at.x + x, g_.width)))
-                    add_to(to + at.pixel * g_.channels, from, channels);
+                    add_to(to + at.first, from, channels);
             }
         }
     }
@@ -177,14 +209,9 @@ private:
 
     void to_nchw(int64_t image) const {
         const int64_t pixels = g_.height * g_.width;
-        const float* from = floats(nhwc_) + image * pixels * g_.channels;
+        const float* from = floats(nhwc_) + image * image_floats_;
         float* to = args_.gx + image * pixels * g_.channels;
-        constexpr int64_t kSide = 32;  // both sides of a square stay in the nearest cache
-        for (int64_t c0 = 0; c0 < g_.channels; c0 += kSide)
-            for (int64_t p0 = 0; p0 < pixels; p0 += kSide)
-                for (int64_t c = c0; c < c0 + kSide && c < g_.channels; ++c)
-                    for (int64_t p = p0; p < p0 + kSide && p < pixels; ++p)
-                        to[c * pixels + p] = from[p * g_.channels + c] * args_.w_unit;
+        turn(from, g_.channels, to, pixels, pixels, g_.channels, args_.w_unit);
     }
 
     const AdcBackwardArgs& args_;
@@ -195,6 +222,7 @@ private:
     const Products& products_;
     Gatherer gatherer_;
     int64_t row_words_, array_bits_;
+    int64_t image_floats_;
     Scratch nhwc_;  // gx with channels contiguous
 };
 

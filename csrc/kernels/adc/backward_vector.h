@@ -62,22 +62,36 @@ inline void multiply(const Product& p) {
     }
 }
 
+struct Ones {  // the bits of every byte as floats
+    alignas(64) float of[256][8];
+    constexpr Ones() : of{} {
+        for (int byte = 0; byte < 256; ++byte)
+            for (int bit = 0; bit < 8; ++bit) of[byte][bit] = static_cast<float>((byte >> bit) & 1);
+    }
+};
+constexpr Ones kOnes;
+
 // 64 floats of one row: the integer values of a word of the planes, 0 outside `valid`.
 inline void expand_word(const uint64_t* words, int64_t plane_stride, int planes, bool thermometer, uint64_t valid,
                         float* out) {
-    for (int i = 0; i < kWordBits; ++i) {
-        int value = 0;
-        for (int p = 0; p < planes; ++p) {
-            const int sign = static_cast<int>((words[p * plane_stride] >> i) & 1) * 2 - 1;
-            value += thermometer ? sign : sign * (1 << p);
+    for (int at = 0; at < kWordBits; at += 8) {
+        for (int half = 0; half < 8; half += kFloats) {
+            Floats value = {};
+            for (int p = 0; p < planes; ++p) {
+                const uint64_t bits = words[p * plane_stride];
+                const float* plus = kOnes.of[((bits & valid) >> at) & 0xFF] + half;
+                const float* minus = kOnes.of[((~bits & valid) >> at) & 0xFF] + half;
+                const Floats sign = *reinterpret_cast<const Floats*>(plus) - *reinterpret_cast<const Floats*>(minus);
+                value += sign * static_cast<float>(thermometer ? 1 : 1 << p);
+            }
+            *reinterpret_cast<Floats*>(out + at + half) = value;
         }
-        out[i] = (valid >> i) & 1 ? static_cast<float>(value) : 0.0f;
     }
 }
 
 class VectorProducts {
 public:
-    static constexpr int64_t kRows = 64;
+    static constexpr int64_t kRows = 64, kPatchRows = kRows;
 
     VectorProducts(const AdcBackwardArgs& args, const BorderClasses& borders, const Panels& panels)
         : args_(args),
@@ -110,7 +124,7 @@ public:
         Scratch g, counts, x;
     };
 
-    void array(Room& room, const GradientBlock& block, int64_t group, int64_t array, float* gw, float* patches) const {
+    void weights(Room& room, const GradientBlock& block, int64_t group, int64_t array, float* gw) const {
         const int64_t count = block.rows.count, outputs = conv_.geometry.group_outputs(), padded = padded_outputs();
         weigh(room, block, group, array);
         for (int64_t r = 0; r < count; ++r)
@@ -121,10 +135,15 @@ public:
                             floats(room.x) + r * array_bits_ + word * kWordBits);
             }
         const int64_t row = row_words_ * kWordBits, offset = gw_at(group * outputs, array, 0);
-        multiply({floats(room.g), padded, 1, floats(weights_) + offset, row, patches, array_bits_, count, outputs,
-                  array_bits_, false});
         multiply({floats(room.g), 1, padded, floats(room.x), array_bits_, gw + offset, row, outputs, count, array_bits_,
                   true});
+    }
+
+    void patches(const Room& room, const GradientBlock&, int64_t group, int64_t array, int64_t first, int64_t count,
+                 float* patches) const {
+        const int64_t outputs = conv_.geometry.group_outputs(), padded = padded_outputs();
+        multiply({floats(room.g) + first * padded, padded, 1, floats(weights_) + gw_at(group * outputs, array, 0),
+                  row_words_ * kWordBits, patches, array_bits_, count, outputs, array_bits_, false});
     }
 
 private:
