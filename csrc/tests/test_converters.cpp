@@ -94,6 +94,14 @@ uint32_t accumulated(const SumConverter& converter, int64_t ps) {
         }
         case SumConverter::Method::round32:
             return std::bit_cast<uint32_t>(std::fma(static_cast<float>(ps), converter.factor(), converter.shift()));
+        case SumConverter::Method::refine32: {
+            const auto bits =
+                std::bit_cast<uint32_t>(std::fma(static_cast<float>(ps), converter.factor(), converter.shift()));
+            const uint32_t code = bits % SumConverter::kRefinedLevels;
+            const bool above = ps >= converter.next_thresholds()[code];
+            CHECK(code + above < SumConverter::kRefinedLevels);
+            return static_cast<uint32_t>(converter.levels()[(code + above) % SumConverter::kRefinedLevels]);
+        }
         case SumConverter::Method::compare32: {
             uint32_t sum = 0;
             for (int t = 0; t < converter.threshold_count(); ++t)

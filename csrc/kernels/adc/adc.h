@@ -50,6 +50,7 @@ void adc_reference(const AdcArgs& args);
 void adc_neon(const AdcArgs& args);
 void adc_avx2(const AdcArgs& args);
 void adc_avx512(const AdcArgs& args);
+void adc_vnni(const AdcArgs& args);  // by products of bytes, for avx512
 void adc_amx(const AdcArgs& args);
 
 void adc_backward_reference(const AdcBackwardArgs& args);

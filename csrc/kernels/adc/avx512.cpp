@@ -20,7 +20,16 @@
 #include "count.h"
 
 namespace bnnkit {
-void adc_avx512(const AdcArgs& args) { adc_by_counting(args); }
+namespace {
+constexpr int kPairsOfBytes = 4;
+}  // namespace
+
+void adc_avx512(const AdcArgs& args) {
+    // Counting takes time for every pair of planes, a product of bytes does not.
+    if (args.conv.x_planes * args.conv.w_planes >= kPairsOfBytes) return adc_vnni(args);
+    adc_by_counting(args);
+}
+
 }  // namespace bnnkit
 
 #pragma GCC pop_options

@@ -11,6 +11,7 @@ namespace {
 constexpr float kBias = 12582912.0f;  // 1.5 * 2^23: floats near it are spaced by 1
 constexpr int64_t kOne16 = 1 << 15;   // 1 in the factors of round16
 constexpr int64_t kMostSteps = 255;   // a code that narrow sums can hold
+constexpr int kFewCompared = 3;       // thresholds that are compared as fast as a code is refined
 
 // Largest magnitude a partial sum can have: every row of the fullest array at the largest product.
 int64_t largest_sum(const BinaryConv& conv) {
@@ -49,6 +50,10 @@ SumConverter::SumConverter(const AdcArgs& args)
     } else if (even && fit_round32(bound)) {
         method_ = Method::round32;
         correction_ -= gain_ * arrays * std::bit_cast<uint32_t>(kBias);
+    } else if (fit_refine32(bound)) {
+        method_ = Method::refine32;
+        gain_ = 1;
+        correction_ = 0;
     } else {
         method_ = Method::compare32;
         gain_ = 1;
@@ -109,6 +114,34 @@ bool SumConverter::fit_round32(int64_t bound) {
         if (exact) return true;
     }
     return false;
+}
+
+// The line must not be ahead of a code before its threshold, nor two behind at it, nor leave the codes that sums can have.
+bool SumConverter::fit_refine32(int64_t bound) {
+    const int steps = last_ - first_;
+    if (bound >= 1 << 22 || steps <= kFewCompared || threshold_count() >= kRefinedLevels) return false;
+    const double factor =
+        (steps - 1) / std::max(1.0, static_cast<double>(thresholds_[last_ - 1]) - thresholds_[first_]);
+    const int least = std::max(first_ - 1, 0);
+    double lowest = least - 0.5 + factor * static_cast<double>(bound);  // of the shift
+    double highest = last_ + 0.5 - factor * static_cast<double>(bound);
+    for (int j = first_; j < last_; ++j) {
+        lowest = std::max(lowest, j - 0.5 - factor * thresholds_[j]);
+        highest = std::min(highest, j + 0.5 - factor * (thresholds_[j] - 1.0));
+    }
+    if (lowest >= highest) return false;
+    factor_ = static_cast<float>(factor);
+    shift_ = static_cast<float>((lowest + highest) / 2) + kBias;
+    const auto near = [&](int64_t ps) { return std::fma(static_cast<float>(ps), factor_, shift_) - kBias; };
+    if (near(-bound) < static_cast<float>(least) || near(bound) > static_cast<float>(last_)) return false;
+    for (int j = first_; j < last_; ++j)
+        if (near(thresholds_[j] - 1) > static_cast<float>(j) || near(thresholds_[j]) < static_cast<float>(j))
+            return false;
+    for (int code = 0; code < kRefinedLevels; ++code) {
+        next_thresholds_[code] = code < threshold_count() ? thresholds_[code] : std::numeric_limits<int32_t>::max();
+        refined_levels_[code] = levels_[static_cast<size_t>(std::min(code, threshold_count()))];
+    }
+    return true;
 }
 
 // Sums are clipped to 0..255 above -128: that may merge +127 and +128, which must then read the same.
