@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 NO_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EROFS)
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 Chunk = bytes | bytearray | memoryview
 
@@ -47,7 +48,7 @@ def write_bytes(path: Path, chunks: Iterable[Chunk]) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     except OSError as failure:
         _discard(partial)
         if failure.errno in NO_FOLDER:
@@ -85,14 +86,15 @@ def replace_link(link: Path, target: str) -> None:
     partial.replace(link)
 
 
-def _discard(path: Path) -> None:
-    with suppress(NotADirectoryError):
-        path.unlink(missing_ok=True)
-
-
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Let the names in a folder reach the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _discard(path: Path) -> None:
+    with suppress(NotADirectoryError):
+        path.unlink(missing_ok=True)

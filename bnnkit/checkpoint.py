@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -252,7 +253,8 @@ def _header(path: Path, header: bytes, length: int, size: int) -> dict[str, Any]
         raise MismatchError(f"{path}: truncated: {size:,} of at least {_LENGTH_BYTES + length:,} bytes", hint=RETRAIN)
     try:
         entries = json.loads(header)
-        ends = [entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"]
+        ends = [operator.index(entry["data_offsets"][1]) for name, entry in entries.items() if name != "__metadata__"]
+        dict(entries).get("__metadata__", {}).get("bnnkit")
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as failure:
         raise MismatchError(f"{path}: corrupt or not a safetensors file: no readable header", hint=RETRAIN) from failure
     needed = _LENGTH_BYTES + length + max(ends, default=0)

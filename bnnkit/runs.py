@@ -16,8 +16,6 @@ Every file except log.txt is replaced as a whole (`bnnkit.atomic`), so a killed 
 from __future__ import annotations
 
 import difflib
-import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -35,6 +33,7 @@ from typing import Any
 import bnnkit
 from bnnkit.atomic import replace_link, write_text
 from bnnkit.errors import MismatchError, MissingError, UsageError
+from bnnkit.locks import try_lock
 
 ROOT = Path("runs")
 LATEST = "latest"
@@ -117,14 +116,10 @@ class Run:
             MissingError: another process works on it.
         """
         with self.config.open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as failure:
-                if failure.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                    raise
+            if not try_lock(file):
                 raise MissingError(
                     f"{self.path}: another process is working on this run", hint="wait for it, or stop it"
-                ) from failure
+                )
             yield
 
 

@@ -98,6 +98,17 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         bnnkit.load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "header", [{"__metadata__": "x"}, {"__metadata__": []}, {"a": {"data_offsets": [0, "0"]}}, [], {"a": 1}]
+)
+def test_a_header_of_something_else_is_refused(tmp_path: Path, header: object) -> None:
+    text = json.dumps(header).encode()
+    path = tmp_path / "odd.safetensors"
+    path.write_bytes(len(text).to_bytes(8, "little") + text)
+    with pytest.raises(MismatchError, match="no readable header"):
+        checkpoint.read(path)
+
+
 def test_a_newer_format_is_refused(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint, "FORMAT_VERSION", 2)
     checkpoint.save(saved, small())

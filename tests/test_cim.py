@@ -123,7 +123,7 @@ def test_no_converter() -> None:
     assert make_adc("fp") is None
     assert make_adc(5) is None
     assert parse_adc_bits("4") == 4
-    for text in ("1.5", "0", "x", "-1", "nan"):
+    for text in ("1.5", "0", "x", "-1", "nan", "inf"):
         with pytest.raises(UsageError, match="1, 2, 3, 4 or fp was needed"):
             parse_adc_bits(text)
 

@@ -35,7 +35,7 @@ def parse_adc_bits(text: str | float) -> AdcBits:
         number = float(text)
     except ValueError:
         number = float("nan")
-    if not (number >= 1 and number == int(number)):
+    if not (number >= 1 and number.is_integer()):
         raise UsageError(f"adc bits: '{text}' is not a converter width; 1, 2, 3, 4 or fp was needed", hint="use 1")
     return int(number) if number < 5 else "fp"
 

@@ -25,6 +25,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from bnnkit.atomic import DISK_FULL, sync_directory, write_text
 from bnnkit.data.content import Content, Images, Labels, Part
 from bnnkit.errors import MismatchError, MissingError
 
@@ -89,7 +90,7 @@ def session(root: Path, name: str) -> Iterator[Path]:
             _sweep(home, keep=_in_use(home))
             yield home
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in DISK_FULL:
             raise MissingError(
                 f"{home}: no space left on the disk ({error.strerror}); the dataset was not stored",
                 hint="free some space, or set BNNKIT_DATA to a directory on another disk",
@@ -119,7 +120,7 @@ def write(
     folder.mkdir()
     try:
         info = _write_files(folder, home.name, content, mean, std, source)
-        _replace(home / "dataset.json", json.dumps(asdict(info), indent=1) + "\n")
+        write_text(home / "dataset.json", json.dumps(asdict(info), indent=1) + "\n")
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -246,7 +247,7 @@ def _write_files(
 
     _write_part(folder, "train", content.train, digest.update, count)
     _write_part(folder, "test", content.test, digest.update, lambda images: None)
-    _sync_directory(folder)
+    sync_directory(folder)
     computed = statistics(histogram) if mean is None else (mean, std or mean)
     return CacheInfo(
         format=FORMAT,
@@ -286,26 +287,9 @@ def _write_part(
         _sync(file)
 
 
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_suffix(".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        _sync(file)
-    partial.replace(path)
-    _sync_directory(path.parent)
-
-
 def _sync(file: IO[Any]) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _in_use(home: Path) -> str | None:

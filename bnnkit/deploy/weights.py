@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,8 @@ from bnnkit.errors import MismatchError, UsageError
 from bnnkit.models import Model, create_model
 from bnnkit.nn import GatedConv2d, Operands, ScaledCimConv2d
 
+MOST_TAPS = 1024
+"""Of a kernel: kMaxTaps in csrc/core/geometry.h."""
 REPACK = "pack the checkpoint again: bnnkit pack CHECKPOINT"
 
 
@@ -94,6 +97,8 @@ def why_not_layers(model: nn.Module) -> str | None:
             return f"{bits} and no converter; exact sums are packed for 1 bit only"
         if layer.adc is not None and not layer.adc.scale > 0:
             return f"layer {name}: its converter has one level only"
+        if (taps := math.prod(getattr(layer, "kernel_size", ()))) > MOST_TAPS:
+            return f"layer {name}: a kernel of {taps:,} taps; at most {MOST_TAPS:,} can be packed"
         if layer.adc is not None and layer.adc.offset != 0 and isinstance(layer, GatedConv2d | ScaledCimConv2d):
             return f"layer {name}: the levels of its converter are not multiples of one step"
     return _why_no_bits(model)

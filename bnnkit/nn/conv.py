@@ -42,7 +42,7 @@ class CimConv2d(Operands, nn.Conv2d):
         array: rows and mapping.
         adc_sigma: width of the converter's impulse gradient in units of the partial sum; None: the published one.
         adc_gradient: "iga" or "ste".
-        value_gradient: "ste" or "iga", for activations and weights.
+        value_gradient: a name in `bnnkit.quantizers.GRADIENTS`, for activations and weights.
 
     Shape: [N, in_channels, H, W] float32 -> [N, out_channels, H', W'] float32.
 

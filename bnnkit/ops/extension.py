@@ -68,18 +68,31 @@ def force_variant(name: str | None) -> None:
 
 @contextmanager
 def variant(name: str) -> Iterator[None]:
-    """Run the enclosed calls with kernels limited to `name`; afterwards the limit is lifted.
+    """Run the enclosed calls with kernels limited to `name`; afterwards the limit is what it was before.
 
     >>> with variant("reference"):
     ...     pass
     """
+    before: str | None = load().forced_variant()
     force_variant(name)
     try:
         yield
     finally:
-        force_variant(None)
+        force_variant(before)
 
 
 def last_variant(kernel: str) -> str:
-    """Return which variant a kernel (pack, xnor, adc, adc_backward, bitplane, network) last ran, or "" before any."""
-    return str(load().last_variant(kernel))
+    """Return which variant a kernel last ran, or "" before any.
+
+    Args:
+        kernel: pack, xnor, adc, adc_backward, bitplane, bit_serial or network.
+
+    Raises:
+        UsageError: for another name.
+    """
+    try:
+        return str(load().last_variant(kernel))
+    except ValueError as error:
+        raise UsageError(
+            str(error), hint="kernels: pack, xnor, adc, adc_backward, bitplane, bit_serial, network"
+        ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from bnnkit.errors import MissingError
+from bnnkit.locks import try_lock
 
 PROGRAM = (sys.executable, "-m", "bnnkit_cli.main")
 INTERRUPTED = 130
@@ -179,14 +179,23 @@ def local_slots(jobs: int | None, device: str) -> list[dict[str, str]]:
 
 
 def hold(job: Job) -> IO[bytes] | None:
-    """Take the cell of a job for as long as the returned file is open somewhere; None if another process has it."""
+    """Take the cell of a job for as long as the returned file is open somewhere; None if another process has it.
+
+    Raises:
+        MissingError: the file system has no locks.
+    """
     lock = (job.folder / "lock").open("wb")
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+        if try_lock(lock):
+            return lock
+    except OSError as failure:
         lock.close()
-        return None
-    return lock
+        raise MissingError(
+            f"{job.folder}: cells cannot be locked here ({failure.strerror}); two processes could compute the same one",
+            hint="--runs-dir on a disk of this machine",
+        ) from failure
+    lock.close()
+    return None
 
 
 def refused(job: Job) -> Finished:

@@ -18,7 +18,6 @@ connections. Whatever the others wait for then fails, and they find the note.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -37,7 +36,7 @@ from torch import Tensor, nn
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from bnnkit.atomic import DISK_FULL
+from bnnkit.atomic import DISK_FULL, NOT_WRITABLE
 from bnnkit.errors import BnnkitError, InterruptedRunError, MismatchError, MissingError, UsageError
 from bnnkit.train.batch_statistics import WholeBatch
 from bnnkit.train.workers import EndedElsewhereError, Share, Workers
@@ -48,7 +47,6 @@ SECONDS_FOR_A_NOTE = 5.0
 SECONDS_TO_END = 10.0
 
 _VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -263,7 +261,7 @@ def _note(failure: BaseException) -> dict[str, Any]:
         kind, message, code = type(failure).__name__, failure.message, failure.exit_code
         return {"kind": kind, "message": message, "hint": failure.hint, "exit_code": code}
     code = 130 if isinstance(failure, KeyboardInterrupt) else 1
-    if isinstance(failure, OSError) and failure.errno in (*DISK_FULL, *_NOT_WRITABLE):
+    if isinstance(failure, OSError) and failure.errno in (*DISK_FULL, *NOT_WRITABLE):
         code = 3
     return {"kind": "", "message": str(failure), "hint": None, "exit_code": code}
 

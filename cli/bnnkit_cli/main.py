@@ -8,7 +8,6 @@ functions, so that `--help` stays fast.
 from __future__ import annotations
 
 import difflib
-import errno
 import importlib
 import inspect
 import keyword
@@ -21,7 +20,7 @@ import typer
 from typer.core import TyperGroup
 
 from bnnkit.allocation import kept_memory
-from bnnkit.atomic import DISK_FULL
+from bnnkit.atomic import DISK_FULL, NOT_WRITABLE
 from bnnkit.errors import BnnkitError, InterruptedRunError, UsageError
 from bnnkit_cli import output
 
@@ -37,8 +36,6 @@ EPILOG = "--quiet, -v, -vv and --version may also be given here."
 EXIT_ENVIRONMENT = 3
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
-
-NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 # Typer carries click's exceptions either from click itself or from a private copy, depending on its release; this
 # is the usage error of whichever it is.
@@ -159,7 +156,7 @@ def main(argv: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE
     except OSError as failure:
-        if failure.errno not in DISK_FULL + NOT_WRITABLE:
+        if failure.errno not in (*DISK_FULL, *NOT_WRITABLE):
             raise
         return _report_storage_error(failure)
 

@@ -7,20 +7,16 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "huge_pages.h"
+#include "aligned.h"
 #include "patches.h"
 
 namespace bnnkit {
 namespace {
 
-constexpr int64_t kMaxTaps = 1024;    // 32 x 32 kernels; checked where the arguments are made
 constexpr int64_t kGatherSlack = 16;  // words past the last row that a gather may overwrite
 
-struct Scratch {  // 64-byte aligned memory
-    explicit Scratch(int64_t bytes)
-        : data(static_cast<unsigned char*>(aligned_alloc(64, static_cast<size_t>(ceil_div(bytes + 1, 64) * 64)))) {
-        prefer_huge_pages(data, bytes);
-    }
+struct Scratch {
+    explicit Scratch(int64_t bytes) : data(allocate_lines(bytes)) {}
     ~Scratch() { free(data); }
     Scratch(const Scratch&) = delete;
     Scratch& operator=(const Scratch&) = delete;

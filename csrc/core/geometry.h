@@ -49,6 +49,7 @@ struct ArrayLayout {
     int64_t row_words() const { return arrays() * array_words(); }
 };
 
+constexpr int64_t kMaxTaps = 1024;    // 32 x 32 kernels; checked where the arguments are made
 constexpr int64_t kMostColumns = 16;  // of a kernel whose patches are gathered eight at a time
 
 // Whether eight neighbouring patches can be gathered at a time, one per lane: of chunks of at most 64 channels, each in a plane

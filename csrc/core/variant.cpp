@@ -20,7 +20,9 @@ int isa_named(const std::string& name) {
         if (usable(static_cast<Isa>(i))) return static_cast<int>(i);
         throw std::invalid_argument("variant '" + name + "' cannot run on this processor");
     }
-    throw std::invalid_argument("unknown variant '" + name + "'; known: reference, neon, avx2, avx512, amx");
+    std::string known;
+    for (const char* isa : kIsas) known += (known.empty() ? "" : ", ") + std::string(isa);
+    throw std::invalid_argument("unknown variant '" + name + "'; known: " + known);
 }
 
 // Read once, at the first call, so that a wrong value is reported where a kernel is used.
@@ -33,7 +35,12 @@ std::atomic<int>& ceiling() {
 }
 
 std::array<std::atomic<int>, kKernels.size()>& last() {
-    static std::array<std::atomic<int>, kKernels.size()> ran = {kUnset, kUnset, kUnset, kUnset, kUnset, kUnset, kUnset};
+    static std::array<std::atomic<int>, kKernels.size()> ran;
+    static const bool unset = [] {
+        for (auto& isa : ran) isa = kUnset;
+        return true;
+    }();
+    (void)unset;
     return ran;
 }
 
@@ -68,6 +75,11 @@ std::vector<std::string> usable_variants() {
 }
 
 void force_variant(const std::string& name) { ceiling() = name.empty() ? kUnset : isa_named(name); }
+
+std::string forced_variant() {
+    const int most = ceiling();
+    return most == kUnset ? "" : kIsas[static_cast<size_t>(most)];
+}
 
 std::string last_variant(const std::string& kernel) {
     for (size_t i = 0; i < kKernels.size(); ++i) {

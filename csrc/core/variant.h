@@ -25,6 +25,7 @@ bool allowed(Isa isa);  // usable, and not above the ceiling
 // Empty name: no ceiling. Throws std::invalid_argument for an unknown or unusable name.
 void force_variant(const std::string& name);
 // Empty when no call of that kernel was made. Throws std::invalid_argument for an unknown kernel.
+std::string forced_variant();  // "" without a ceiling
 std::string last_variant(const std::string& kernel);
 
 template <class Args>

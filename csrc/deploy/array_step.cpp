@@ -35,7 +35,7 @@ public:
             args.levels = table_.levels.data();
             args.level_count = static_cast<int>(table_.levels.size());
             converter_ = std::make_unique<const CountConverter>(args, borders_, code_.converter_shift,
-                                                                code_.converter_shift, code_.converter_has_lookup);
+                                                                code_.converter_has_lookup);
         }
         if (faults.converter) {
             if (gated()) throw std::invalid_argument(this->name + ": converters of gated layers have no faults");

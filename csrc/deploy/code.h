@@ -4,7 +4,7 @@
 #include "../core/panels.h"
 #include "../core/patches.h"
 #include "../core/variant.h"
-#include "../kernels/adc/converter.h"
+#include "../kernels/adc/count_converter.h"
 #include "faults.h"
 #include "step.h"
 

@@ -3,6 +3,7 @@
 //   h = step(state, element),   element = channel * pixels + pixel;   the bit is hit where h < below
 //
 // 16 channels of a pixel at a time. Bits past the last channel stay 0.
+#pragma once
 
 typedef uint32_t Hashes16 __attribute__((vector_size(64)));
 

@@ -8,6 +8,7 @@
 // v has 16 fraction bits in 64: sums and gains take 32 bits at most, so nothing overflows. The totals are those of
 // AdcEngine where no fault is active, and what finishes its totals finishes these. Loops over the outputs of a panel
 // are plain: the compiler makes vectors of them.
+#pragma once
 
 class FaultyEngine {
 public:

@@ -3,6 +3,7 @@
 // Activations have two planes, 2 * high + low. The sums of the high bits decide, output by output, whether those of the low bits
 // are added: 2 * high + (high >= threshold ? low : 0). Low bits are counted for all outputs, or only for the groups of kTileRows
 // pixels x one panel of outputs where at least one gate is open.
+#pragma once
 
 class NoGates {
 public:

@@ -1,5 +1,6 @@
 // Networks of additions and bit operations: how blocks end, and their shortcuts. Included inside run_code.h, in an
 // instruction-set region. Nothing in here multiplies; a test looks for products in the machine code.
+#pragma once
 
 BNNKIT_INLINE Ints16 shift_added(const IntegerFinishing& f, Ints16 sum, int64_t channel) {
     const Ints16 lifted = sum << f.lift;

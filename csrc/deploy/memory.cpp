@@ -1,17 +1,15 @@
 #include <cstdlib>
 #include <cstring>
-#include <new>
 #include <utility>
 
+#include "../core/aligned.h"
 #include "step.h"
 
 namespace bnnkit::deploy {
 
 Memory::Memory(int64_t bytes) : bytes_(bytes) {
-    const auto rounded = static_cast<size_t>(ceil_div(bytes + 1, 64) * 64);
-    data_ = static_cast<unsigned char*>(aligned_alloc(64, rounded));
-    if (!data_) throw std::bad_alloc();
-    memset(data_, 0, rounded);
+    data_ = allocate_lines(bytes);
+    memset(data_, 0, static_cast<size_t>(bytes) + 1);
 }
 
 Memory::~Memory() { free(data_); }

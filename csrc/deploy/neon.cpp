@@ -5,7 +5,7 @@
 #include "../core/counter.h"
 #include "../core/panels.h"
 #include "../kernels/adc/adc.h"
-#include "../kernels/adc/converter.h"
+#include "../kernels/adc/count_converter.h"
 #include "../kernels/xnor/xnor.h"
 #include "code.h"
 
@@ -17,8 +17,8 @@
 #include "../kernels/adc/write.h"
 #include "../kernels/xnor/write.h"
 
-#include "../kernels/adc/count.h"
-#include "../kernels/xnor/count.h"
+#include "../kernels/adc/counting_engine.h"
+#include "../kernels/xnor/counting_engine.h"
 #include "run_code.h"
 
 namespace bnnkit::deploy {

@@ -20,9 +20,8 @@ std::vector<Buffer> buffers_of(const std::vector<StepPointer>& steps) {
         if (out >= 64) throw std::invalid_argument(step->name + ": buffers are numbered 0 to 63");
         if (buffers.size() <= out) buffers.resize(out + 1);
         Buffer& buffer = buffers[out];
-        const bool same = buffer.shape.channels == step->out_shape.channels &&
-                          buffer.shape.height == step->out_shape.height && buffer.shape.width == step->out_shape.width;
-        if (buffer.shape.channels != 0 && !same) throw std::invalid_argument(step->name + ": buffer of another shape");
+        if (buffer.shape.channels != 0 && buffer.shape != step->out_shape)
+            throw std::invalid_argument(step->name + ": buffer of another shape");
         buffer.shape = step->out_shape;
         buffer.has_floats |= step->finish.floats;
         buffer.planes = std::max(buffer.planes, step->finish.levels.planes);
@@ -37,8 +36,7 @@ void check_order(const std::vector<StepPointer>& steps) {
         const auto reads = [&](int buffer, const Shape& shape) {
             const auto found = written.find(buffer);
             if (found == written.end()) throw std::invalid_argument(step->name + ": reads a buffer nothing wrote");
-            const Shape& has = found->second->out_shape;
-            if (has.channels != shape.channels || has.height != shape.height || has.width != shape.width)
+            if (found->second->out_shape != shape)
                 throw std::invalid_argument(step->name + ": reads a buffer of another shape");
         };
         if (step->in != kImages) reads(step->in, step->in_shape);
@@ -102,7 +100,12 @@ Network::~Network() = default;
 int64_t Network::classes() const { return steps_.back()->out_shape.channels; }
 
 int64_t Network::bytes() const {
-    return static_cast<int64_t>(state_->workspaces.size()) * workspace_bytes(steps_, state_->chunk);
+    int64_t bytes = 0;
+    for (const Workspace& workspace : state_->workspaces) {
+        bytes += workspace.scratch.bytes();
+        for (const Buffer& buffer : workspace.buffers) bytes += buffer.floats.bytes() + buffer.bits.bytes();
+    }
+    return bytes;
 }
 
 std::vector<int64_t> Network::take_profile() {
@@ -146,7 +149,9 @@ void run(const std::vector<Network*>& networks, const uint8_t* images, const int
     const auto suits = [&](const Workspace& w) {
         if (w.buffers.size() < needed.size() || w.scratch.bytes() < scratch) return false;
         for (size_t i = 0; i < needed.size(); ++i)
-            if (w.buffers[i].planes < needed[i].planes || w.buffers[i].has_floats < needed[i].has_floats) return false;
+            if (w.buffers[i].shape != needed[i].shape || w.buffers[i].planes < needed[i].planes ||
+                w.buffers[i].has_floats < needed[i].has_floats)
+                return false;
         return true;
     };
     if (!state.workspaces.empty() && !suits(state.workspaces.front())) state.workspaces.clear();

@@ -1,5 +1,6 @@
 // The routines of `Code`, for the instruction set of the region this is included in, after lanes_*.h, converting_*.h and
 // the engines and writers of adc and xnor.
+#pragma once
 
 namespace bnnkit::deploy {
 namespace {

@@ -31,6 +31,7 @@ struct Shape {
     int64_t pixels() const { return height * width; }
     int64_t stride() const { return ceil_div(channels, kLaneChannels) * kLaneChannels; }  // floats per pixel
     int64_t words() const { return words_for(channels); }                                 // per pixel and plane
+    bool operator==(const Shape&) const = default;
 };
 
 // How values become codes: plane p is bit p of the number of thresholds passed, or (thermometer) whether threshold p is passed.

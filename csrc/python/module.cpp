@@ -41,6 +41,13 @@ PYBIND11_MODULE(_C, m) {
         "force_variant", [](const std::optional<std::string>& name) { bnnkit::force_variant(name.value_or("")); },
         py::arg("name"),
         "Limit every kernel to variants up to `name`; None lifts the limit. ValueError if it cannot run here.");
+    m.def(
+        "forced_variant",
+        []() -> std::optional<std::string> {
+            const std::string name = bnnkit::forced_variant();
+            return name.empty() ? std::nullopt : std::optional(name);
+        },
+        "The limit set by force_variant or BNNKIT_VARIANT, or None.");
     m.def("last_variant", &bnnkit::last_variant, py::arg("kernel"),
           "Variant that the kernel's latest call ran, or ''.");
     m.def("machine_limit", &bnnkit::machine_limit, py::arg("variant"), py::arg("seconds"),

@@ -35,8 +35,8 @@ bnnkit::ConvGeometry geometry_of(const Shape& in, int64_t outputs, const std::ar
     g.kernel_h = kernel[0], g.kernel_w = kernel[1];
     g.stride_h = stride[0], g.stride_w = stride[1];
     g.pad_h = padding[0], g.pad_w = padding[1];
-    if (outputs < 1 || g.kernel_h < 1 || g.kernel_w < 1 || g.stride_h < 1 || g.stride_w < 1 || g.out_height() < 1 ||
-        g.out_width() < 1)
+    if (outputs < 1 || g.kernel_h < 1 || g.kernel_w < 1 || g.stride_h < 1 || g.stride_w < 1 || g.pad_h < 0 ||
+        g.pad_w < 0 || g.out_height() < 1 || g.out_width() < 1)
         throw std::invalid_argument("a convolution needs outputs");
     return g;
 }
@@ -51,6 +51,8 @@ struct HeldWeights {
 
 // The same layout with weight bits as files hold them.
 HeldWeights with_bits(ArrayWeights w, const Array<uint8_t>& bits) {
+    if (w.geometry.taps() > bnnkit::kMaxTaps)
+        throw std::invalid_argument("kernel: at most " + std::to_string(bnnkit::kMaxTaps) + " taps");
     const bnnkit::ArrayLayout layout = bnnkit::layout_of(w.geometry, w.channels_per_array, w.tap);
     const int64_t outputs = w.geometry.out_channels, count = w.w_planes * outputs * layout.channels * layout.taps;
     if (bits.size() != bnnkit::ceil_div(count, 8))

@@ -2,7 +2,7 @@
 #include <bit>
 #include <cmath>
 
-#include "../kernels/adc/converter.h"
+#include "../kernels/adc/count_converter.h"
 #include "../kernels/adc/sum_converter.h"
 #include "check.h"
 #include "plain_threads.h"
@@ -48,7 +48,7 @@ void check_counts(const DenseConv& dense, const Table& table, int shift, bool ha
     const PackedConv packed(dense, one_thread());
     const AdcArgs args = args_of(packed.conv, table);
     const BorderClasses borders(packed.conv.geometry, packed.conv.layout);
-    const CountConverter converter(args, borders, shift, shift, has_lookup);
+    const CountConverter converter(args, borders, shift, has_lookup);
     check::describe("shift ", shift, ", method ", static_cast<int>(converter.method()), ", ", dense.text(), ", ",
                     table.text());
     if (converter.method() == CountConverter::Method::lookup) CHECK(has_lookup);

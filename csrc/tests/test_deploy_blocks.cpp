@@ -167,8 +167,7 @@ TEST("deploy: blocks of integers") {
             dense.text(),
             [&](const Code& code, const Finishing& f) {
                 const Panels panels(packed.conv, code.panel_columns);
-                const CountConverter counts(converter.args, borders, code.converter_shift, code.converter_shift,
-                                            code.converter_has_lookup);
+                const CountConverter counts(converter.args, borders, code.converter_shift, code.converter_has_lookup);
                 const std::unique_ptr<ArrayCode> array(
                     code.new_integer_array({packed.conv, borders, panels, converts ? &counts : nullptr, {}}));
                 const Memory scratch(array->scratch_bytes());
@@ -257,8 +256,7 @@ TEST("deploy: precision gates") {
             for (const bool skips : {false, true}) {
                 const Code& code = named.code();
                 const Panels panels(packed.conv, code.panel_columns);
-                const CountConverter counts(converter.args, borders, code.converter_shift, code.converter_shift,
-                                            code.converter_has_lookup);
+                const CountConverter counts(converter.args, borders, code.converter_shift, code.converter_has_lookup);
                 const std::unique_ptr<ArrayCode> array(code.new_gated_array(
                     {packed.conv, borders, panels, converts ? &counts : nullptr, {thresholds.data(), skips}}));
                 const Memory scratch(array->scratch_bytes());

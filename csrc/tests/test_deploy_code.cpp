@@ -188,8 +188,7 @@ TEST("deploy: array convolutions") {
         check_all(Ending(random, g.out_channels, g.batch * g.out_pixels(), true),
                   dense.text() + (converts ? ", " + table.text() : ""), [&](const Code& code, const Finishing& f) {
                       const Panels panels(packed.conv, code.panel_columns);
-                      const CountConverter converter(args, borders, code.converter_shift, code.converter_shift,
-                                                     code.converter_has_lookup);
+                      const CountConverter converter(args, borders, code.converter_shift, code.converter_has_lookup);
                       const std::unique_ptr<ArrayCode> array(
                           code.new_array({packed.conv, borders, panels, converts ? &converter : nullptr, {}}));
                       const Memory scratch(array->scratch_bytes());

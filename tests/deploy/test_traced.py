@@ -274,6 +274,29 @@ def test_what_is_in_the_way_is_named(network, message):
         packed(net, (3, 6, 6))
 
 
+def test_a_kernel_of_too_many_taps_is_named():
+    net = convert(
+        nn.Sequential(nn.Conv2d(3, 4, 33), nn.Flatten(), nn.Linear(4, 5)), adc_bit="fp", keep_first_and_last=False
+    )
+    with pytest.raises(UsageError, match="a kernel of 1,089 taps; at most 1,024"):
+        packed(net.eval(), (3, 33, 33))
+
+
+def test_networks_of_other_sizes_run_together_one_after_the_other():
+    def mlp(*sizes):
+        # Buffers are numbered by layer: as many logits as hidden values, so that the networks may share them.
+        pairs = list(zip((90, *sizes), (*sizes, 10), strict=True))
+        layers = [part for pair in pairs for part in (nn.Linear(*pair), nn.BatchNorm1d(pair[1]), nn.Hardtanh())]
+        net = convert(nn.Sequential(nn.Flatten(), *layers[:-2]), keep_first_and_last=False)
+        return packed(net.eval(), MLP)
+
+    torch.manual_seed(5)
+    first, wide, long = mlp(10), mlp(10, 10, 16, 20, 3000), mlp(10, 10, 16, 2500, 50)
+    stored = images(MLP, 9, seed=1)
+    deploy.run_together([first, wide], stored)
+    assert torch.equal(deploy.run_together([first, long], stored)[1], long(stored))
+
+
 def test_the_shape_of_the_images():
     net = converted(SmallResNet(), RESNET)
     with pytest.raises(UsageError, match="the shape of its images was needed"):

@@ -95,6 +95,13 @@ def test_gradient_of_an_empty_batch() -> None:
     assert w.grad is not None and torch.equal(w.grad, torch.zeros(3, 200))
 
 
+def test_gradient_without_outputs() -> None:
+    x, w = torch.ones(2, 3, 4, 4, requires_grad=True), torch.ones(0, 3, 3, 3, requires_grad=True)
+    ops.xnor_conv2d(x, w, a=make(1), w_quantizer=make(1)).sum().backward()
+    assert x.grad is not None and w.grad is not None
+    assert not x.grad.any() and w.grad.shape == w.shape
+
+
 def test_gradients_of_expanded_and_strided_outputs() -> None:
     generator = torch.Generator().manual_seed(2)
     problem = Problem(

@@ -82,8 +82,9 @@ def test_unknown_names_are_refused() -> None:
     assert "reference" in str(caught.value.hint)
     with pytest.raises(UsageError, match="unknown variant"), ops.variant("AVX2"):
         pass
-    with pytest.raises(ValueError, match="unknown kernel 'gemm'"):
+    with pytest.raises(UsageError, match="unknown kernel 'gemm'") as caught:
         ops.last_variant("gemm")
+    assert "bit_serial" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("name", [name for name in ORDER if name not in ops.usable_variants()] or ["none"])
@@ -99,6 +100,14 @@ def test_the_ceiling_is_lifted_after_an_error() -> None:
         raise RuntimeError("inside")
     CALLS["xnor"]()
     assert ops.last_variant("xnor") == _unforced("xnor")
+
+
+def test_limits_lie_within_each_other() -> None:
+    with ops.variant("reference"):
+        with ops.variant(ops.usable_variants()[-1]):
+            pass
+        CALLS["pack"]()
+        assert ops.last_variant("pack") == "reference"
 
 
 def test_several_planes_prefer_tiles() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -16,7 +17,7 @@ import torch
 from bnnkit.errors import MissingError
 from bnnkit.sweep import LocalExecutor, local_slots
 from bnnkit.sweep import executor as module
-from bnnkit.sweep.executor import BUSY, INTERRUPTED, Executor, Finished, Job, last_words
+from bnnkit.sweep.executor import BUSY, INTERRUPTED, Executor, Finished, Job, hold, last_words
 
 PATIENCE = 30.0
 Started = Callable[..., LocalExecutor]
@@ -132,6 +133,15 @@ def test_a_cell_that_another_process_computes(started: Started, tmp_path: Path) 
     assert found["a"].said == "another process is computing this cell"
     assert (tmp_path / "a" / "out.json").read_text() == "theirs"
     assert found["b"].code == 0 and executor.free == 3
+
+
+def test_a_disk_without_locks_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", without_locks)
+    with pytest.raises(MissingError, match="cells cannot be locked here"):
+        hold(Job("a", (), tmp_path))
 
 
 def test_a_job_holds_its_cell_until_it_ends(started: Started) -> None:

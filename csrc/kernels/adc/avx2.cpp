@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "../../core/panels.h"
-#include "converter.h"
+#include "count_converter.h"
 
 #pragma GCC push_options
 #pragma GCC target("avx2,fma")
@@ -17,7 +17,7 @@
 #include "converting_avx2.h"
 #include "write.h"
 
-#include "count.h"
+#include "counting_engine.h"
 
 namespace bnnkit {
 void adc_avx2(const AdcArgs& args) { adc_by_counting(args); }

@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "../../core/panels.h"
-#include "converter.h"
+#include "count_converter.h"
 
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq,avx512ifma,avx512vbmi,avx2,fma")
@@ -17,7 +17,7 @@
 #include "converting_avx512.h"
 #include "write.h"
 
-#include "count.h"
+#include "counting_engine.h"
 
 namespace bnnkit {
 namespace {

@@ -81,12 +81,12 @@ public:
         TilesConfigured tiles;
     };
 
-    void weights(Room& room, const GradientBlock& block, int64_t group, int64_t array, float* gw) const {
+    void add_weight_gradient(Room& room, const GradientBlock& block, int64_t group, int64_t array, float* gw) const {
         const int64_t used = ceil_div(block.rows.count, kSide) * kSide;
         expand(room, block.rows, array, used);
         for (int64_t r = 0; r < used; r += kSide)
             for (int64_t column = 0; column < column_blocks_; ++column) weigh(room, block, group, array, r, column);
-        turn(room, used);
+        transpose_activations(room, used);
         for (int64_t bit = 0; bit < array_words_ * kWordBits; bit += kSide) {
             const int64_t at = array * array_words_ * kWordBits + bit;
             float* to = gw + (group * row_bits_ + at) * padded_outputs();
@@ -95,8 +95,8 @@ public:
         }
     }
 
-    void patches(const Room& room, const GradientBlock&, int64_t group, int64_t array, int64_t first, int64_t,
-                 float* patches) const {
+    void patch_gradient(const Room& room, const GradientBlock&, int64_t group, int64_t array, int64_t first, int64_t,
+                        float* patches) const {
         for (int64_t bit = 0; bit < array_words_ * kWordBits; bit += kSide) {
             const int64_t at = (group * row_bits_ + array * array_words_ * kWordBits + bit) / kTile;
             patch_tiles(room, weights_.data + at * column_blocks_ * kTileBytes, first, patches + bit);
@@ -205,7 +205,7 @@ private:
     }
 
     // Activations with rows along the tile's depth: 16 rows x 64 bits at a time, transposed by dwords, then by bytes.
-    void turn(Room& room, int64_t used) const {
+    void transpose_activations(Room& room, int64_t used) const {
         alignas(64) static constexpr struct ByteOrder {
             uint8_t at[64];
             constexpr ByteOrder() : at{} {

@@ -57,16 +57,16 @@ public:
     struct Room {
         explicit Room(const LookupProducts& p)
             : g((kRows + 1) * p.padded_outputs() * kFloatBytes),
-              differing(kRows * p.padded_outputs() * static_cast<int64_t>(sizeof(int32_t))),
+              mismatches(kRows * p.padded_outputs() * static_cast<int64_t>(sizeof(int32_t))),
               bits(kTerms * p.words_ * kWordBytes),
               terms(kRows * kTerms * kIndexBytes),
               codes(kRows * p.conv_.x_planes * p.columns_.most() * kCodeBytes),
               valid(kRows * p.words_ * kWordBytes) {
             memset(floats(g) + kRows * p.padded_outputs(), 0, static_cast<size_t>(p.padded_outputs() * kFloatBytes));
         }
-        Scratch g;          // [rows][outputs], then a row of zeros
-        Scratch differing;  // [rows][outputs]
-        Scratch bits;       // columns of four terms
+        Scratch g;           // [rows][outputs], then a row of zeros
+        Scratch mismatches;  // [rows][outputs]
+        Scratch bits;        // columns of four terms
         // Of the product with activations: the block's rows in groups, first those without padding, then those that share a
         // border class. kRows stands for the row of zeros.
         int64_t order[kRows * kTerms];
@@ -74,13 +74,13 @@ public:
         Scratch terms, codes, valid;
     };
 
-    void weights(Room& room, const GradientBlock& block, int64_t group, int64_t array, float* gw) const {
+    void add_weight_gradient(Room& room, const GradientBlock& block, int64_t group, int64_t array, float* gw) const {
         const int64_t count = block.rows.count, outputs = conv_.geometry.group_outputs(), padded = padded_outputs();
         if (array == 0) order_rows(room, block.rows);
-        int32_t* differing = reinterpret_cast<int32_t*>(room.differing.data);
-        mismatches_.count(block.rows, kRows, group, array, differing);
+        int32_t* mismatches = reinterpret_cast<int32_t*>(room.mismatches.data);
+        if (slopes_.depend_on_sums()) mismatches_.count(block.rows, kRows, group, array, mismatches);
         for (int64_t r = 0; r < count; ++r)
-            slopes_.weigh(block.gy + r * padded, differing + r * padded,
+            slopes_.weigh(block.gy + r * padded, mismatches + r * padded,
                           borders_.valid_rows(block.rows.border_class[r], array), padded, floats(room.g) + r * padded);
         code_activations(room, block.rows, array);
 
@@ -95,8 +95,8 @@ public:
         look_up(p);
     }
 
-    void patches(const Room& room, const GradientBlock&, int64_t group, int64_t array, int64_t first, int64_t count,
-                 float* patches) const {
+    void patch_gradient(const Room& room, const GradientBlock&, int64_t group, int64_t array, int64_t first,
+                        int64_t count, float* patches) const {
         Lookups p = {};
         p.a = floats(room.g) + first * padded_outputs(), p.a_row = padded_outputs(), p.terms = indices(outputs_);
         p.codes = codes_of_weights(group, array);

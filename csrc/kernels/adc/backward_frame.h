@@ -9,8 +9,8 @@
 // tap_stride(array) (columns from tap to tap of an array, whose channels lie side by side), gw_floats() and
 // gw_at(output, array, column) (where the gradient of a weight lies), a Room constructed from it per thread, and, in integer
 // units,
-//   weights(room, block, group, array, gw)                        derives an array's g and adds to gw; arrays come in order
-//   patches(room, block, group, array, first, count, patches)     then fills patches[count][array_bits]
+//   add_weight_gradient(room, block, group, array, gw)                   derives an array's g; arrays come in order
+//   patch_gradient(room, block, group, array, first, count, patches)     then fills patches[count][array_bits]
 #pragma once
 
 #include "adc.h"
@@ -18,34 +18,35 @@
 namespace bnnkit {
 namespace {
 
-constexpr int64_t kMaxParts = 8;
-constexpr int64_t kPartBytes = int64_t{64} << 20;  // all parts' gw together, unless two parts need more
+// Parts are what threads share: more threads than parts wait. All parts' gw together, unless two need more, bound memory.
+constexpr int64_t kMaxParts = 32;
+constexpr int64_t kPartBytes = int64_t{32} << 20;
 constexpr int64_t kFloatBytes = sizeof(float);
 constexpr int64_t kSpilled = 16;  // floats that add_to may read and write back past what it adds to
 
 inline float* floats(const Scratch& s) { return reinterpret_cast<float*>(s.data); }
 
 // to[column][row] = factor * from[row][column]
-inline void turn(const float* from, int64_t from_stride, float* to, int64_t to_stride, int64_t rows, int64_t columns,
-                 float factor) {
+inline void transpose_scaled(const float* from, int64_t from_stride, float* to, int64_t to_stride, int64_t rows,
+                             int64_t columns, float factor) {
     constexpr int64_t kSide = 16;
     for (int64_t r = 0; r < rows; r += kSide) {
         for (int64_t c = 0; c < columns; c += kSide) {
             const float* block = from + r * from_stride + c;
-            float* turned = to + c * to_stride + r;
+            float* transposed = to + c * to_stride + r;
             if (kTransposed == kSide && r + kSide <= rows && c + kSide <= columns) {
                 Ints16 lines[kTransposed];
                 for (int64_t i = 0; i < kTransposed; ++i) memcpy(&lines[i], block + i * from_stride, sizeof lines[i]);
                 transpose(lines);
                 for (int64_t i = 0; i < kTransposed; ++i) {
                     const Floats16 line = (Floats16)lines[i] * factor;
-                    memcpy(turned + i * to_stride, &line, sizeof line);
+                    memcpy(transposed + i * to_stride, &line, sizeof line);
                 }
                 continue;
             }
             for (int64_t j = 0; j < kSide && c + j < columns; ++j)
                 for (int64_t i = 0; i < kSide && r + i < rows; ++i)
-                    turned[j * to_stride + i] = block[i * from_stride + j] * factor;
+                    transposed[j * to_stride + i] = block[i * from_stride + j] * factor;
         }
     }
 }
@@ -144,10 +145,10 @@ private:
         read_gy(floats(room.gy), group, first, count);
         const GradientBlock block{{words, room.border_class, static_cast<int>(count), first}, floats(room.gy)};
         for (int64_t array = 0; array < layout_.arrays(); ++array) {
-            products_.weights(room.products, block, group, array, gw);
+            products_.add_weight_gradient(room.products, block, group, array, gw);
             for (int64_t row = 0; row < count; row += kPatchRows) {
                 const int64_t rows = count - row < kPatchRows ? count - row : kPatchRows;
-                products_.patches(room.products, block, group, array, row, rows, floats(room.patches));
+                products_.patch_gradient(room.products, block, group, array, row, rows, floats(room.patches));
                 scatter(room, group, array, room.origins + row, rows);
             }
         }
@@ -160,7 +161,7 @@ private:
             const int64_t image = (first + r) / pixels, pixel = (first + r) % pixels;
             const int64_t run = count - r < pixels - pixel ? count - r : pixels - pixel;
             const float* gy = args_.gy + (image * g_.out_channels + group * outputs) * pixels + pixel;
-            turn(gy, pixels, out + r * padded, padded, outputs, run, 1);
+            transpose_scaled(gy, pixels, out + r * padded, padded, outputs, run, 1);
             r += run;
         }
     }
@@ -211,7 +212,7 @@ private:
         const int64_t pixels = g_.height * g_.width;
         const float* from = floats(nhwc_) + image * image_floats_;
         float* to = args_.gx + image * pixels * g_.channels;
-        turn(from, g_.channels, to, pixels, pixels, g_.channels, args_.w_unit);
+        transpose_scaled(from, g_.channels, to, pixels, pixels, g_.channels, args_.w_unit);
     }
 
     const AdcBackwardArgs& args_;

@@ -1,5 +1,6 @@
 // The float products of adc's backward pass in vector registers, shared by the instruction sets. Included inside an
 // instruction-set region after Lanes, kFloats (floats per vector), kProductRows and kProductVectors.
+#pragma once
 
 namespace bnnkit {
 namespace {
@@ -119,12 +120,12 @@ public:
     struct Room {
         explicit Room(const VectorProducts& p)
             : g(kRows * p.padded_outputs() * kFloatBytes),
-              counts(kRows * p.padded_outputs() * 4),
+              mismatches(kRows * p.padded_outputs() * 4),
               x(kRows * p.array_bits_ * kFloatBytes) {}
-        Scratch g, counts, x;
+        Scratch g, mismatches, x;
     };
 
-    void weights(Room& room, const GradientBlock& block, int64_t group, int64_t array, float* gw) const {
+    void add_weight_gradient(Room& room, const GradientBlock& block, int64_t group, int64_t array, float* gw) const {
         const int64_t count = block.rows.count, outputs = conv_.geometry.group_outputs(), padded = padded_outputs();
         weigh(room, block, group, array);
         for (int64_t r = 0; r < count; ++r)
@@ -139,8 +140,8 @@ public:
                   true});
     }
 
-    void patches(const Room& room, const GradientBlock&, int64_t group, int64_t array, int64_t first, int64_t count,
-                 float* patches) const {
+    void patch_gradient(const Room& room, const GradientBlock&, int64_t group, int64_t array, int64_t first,
+                        int64_t count, float* patches) const {
         const int64_t outputs = conv_.geometry.group_outputs(), padded = padded_outputs();
         multiply({floats(room.g) + first * padded, padded, 1, floats(weights_) + gw_at(group * outputs, array, 0),
                   row_words_ * kWordBits, patches, array_bits_, count, outputs, array_bits_, false});
@@ -155,12 +156,12 @@ private:
             memcpy(g, block.gy, static_cast<size_t>(count * padded * kFloatBytes));
             return;
         }
-        int32_t* counts = reinterpret_cast<int32_t*>(room.counts.data);
-        mismatches_.count(block.rows, kRows, group, array, counts);
+        int32_t* mismatches = reinterpret_cast<int32_t*>(room.mismatches.data);
+        mismatches_.count(block.rows, kRows, group, array, mismatches);
         for (int64_t r = 0; r < count; ++r) {
             const int64_t valid = borders_.valid_rows(block.rows.border_class[r], array);
             const float* slopes = args_.slopes + args_.slope_bound + conv_.product_bound() * valid;
-            for (int64_t o = r * padded; o < (r + 1) * padded; ++o) g[o] = block.gy[o] * slopes[-2 * counts[o]];
+            for (int64_t o = r * padded; o < (r + 1) * padded; ++o) g[o] = block.gy[o] * slopes[-2 * mismatches[o]];
         }
     }
 

@@ -1,7 +1,7 @@
 // How AVX2 converts the counts of one array. Included inside an AVX2 region after lanes_avx2.h.
 #pragma once
 
-#include "converter.h"
+#include "count_converter.h"
 
 namespace bnnkit {
 namespace {
@@ -9,7 +9,7 @@ namespace {
 constexpr int kShift = 32;  // vpmuludq multiplies 32 x 32 bits; the upper half is the floor
 constexpr bool kHasLookup = false;
 
-template <CountConverter::Method kMethod, bool kFold>
+template <CountConverter::Method kMethod, bool kParts128>
 struct Converting {  // compare; lookup is never chosen for this instruction set
     template <int NV>
     static void accumulate(const CountConverter& converter, const Steps& step, const __m256i (&counts)[NV],
@@ -22,8 +22,8 @@ struct Converting {  // compare; lookup is never chosen for this instruction set
     }
 };
 
-template <bool kFold>
-struct Converting<CountConverter::Method::multiply, kFold> {
+template <bool kParts128>
+struct Converting<CountConverter::Method::multiply, kParts128> {
     template <int NV>
     static void accumulate(const CountConverter&, const Steps& step, const __m256i (&counts)[NV], __m256i (&sum)[NV]) {
         const __m256i factor = Lanes::broadcast(step.factor);

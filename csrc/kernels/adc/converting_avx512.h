@@ -1,7 +1,7 @@
 // How AVX-512 converts the counts of one array. Included inside an AVX-512 region after lanes_avx512.h.
 #pragma once
 
-#include "converter.h"
+#include "count_converter.h"
 
 namespace bnnkit {
 namespace {
@@ -9,11 +9,11 @@ namespace {
 constexpr int kShift = 52;  // vpmadd52huq adds the bits above 2^52 of a 52 x 52 bit product
 constexpr bool kHasLookup = true;
 
-template <CountConverter::Method kMethod, bool kFold>
+template <CountConverter::Method kMethod, bool kParts128>
 struct Converting;
 
-template <bool kFold>
-struct Converting<CountConverter::Method::multiply, kFold> {
+template <bool kParts128>
+struct Converting<CountConverter::Method::multiply, kParts128> {
     template <int NV>
     static void accumulate(const CountConverter&, const Steps& step, const __m512i (&counts)[NV], __m512i (&sum)[NV]) {
         const __m512i factor = Lanes::broadcast(step.factor);
@@ -21,8 +21,8 @@ struct Converting<CountConverter::Method::multiply, kFold> {
     }
 };
 
-template <bool kFold>
-struct Converting<CountConverter::Method::lookup, kFold> {
+template <bool kParts128>
+struct Converting<CountConverter::Method::lookup, kParts128> {
     // The mismatches of two words at `w` and `start`, as bytes that stop at 127: bits of one row never differ in more than 128.
     static __m512i count_two(__m512i start, __m512i a, __m512i b, const uint64_t* w, int64_t word) {
         const __m512i first = Lanes::add(start, Lanes::differing(a, Lanes::load(w)));
@@ -38,7 +38,7 @@ struct Converting<CountConverter::Method::lookup, kFold> {
         for (int j = 0; j < NV; ++j) {
             // The lowest four bits of each lane are the code, all that the second table looks at.
             __m512i code = _mm512_permutex2var_epi8(codes_low, counts[j], codes_high);
-            if constexpr (kFold)  // count 128 wraps to 0 in the seven-bit index
+            if constexpr (kParts128)  // count 128 wraps to 0 in the seven-bit index
                 code = _mm512_mask_mov_epi64(code, _mm512_cmpeq_epi64_mask(counts[j], _mm512_set1_epi64(128)),
                                              _mm512_set1_epi64(step.code_of_128));
             sum[j] = _mm512_add_epi64(sum[j], _mm512_permutex2var_epi64(levels_low, code, levels_high));
@@ -46,8 +46,8 @@ struct Converting<CountConverter::Method::lookup, kFold> {
     }
 };
 
-template <bool kFold>
-struct Converting<CountConverter::Method::compare, kFold> {
+template <bool kParts128>
+struct Converting<CountConverter::Method::compare, kParts128> {
     template <int NV>
     static void accumulate(const CountConverter& converter, const Steps& step, const __m512i (&counts)[NV],
                            __m512i (&sum)[NV]) {

@@ -1,7 +1,7 @@
 // How NEON converts the counts of one array. Included after lanes_neon.h.
 #pragma once
 
-#include "converter.h"
+#include "count_converter.h"
 
 namespace bnnkit {
 namespace {
@@ -9,7 +9,7 @@ namespace {
 constexpr int kShift = 32;  // umull multiplies 32 x 32 bits; the upper half is the floor
 constexpr bool kHasLookup = false;
 
-template <CountConverter::Method kMethod, bool kFold>
+template <CountConverter::Method kMethod, bool kParts128>
 struct Converting {  // compare; lookup is never chosen for this instruction set
     template <int NV>
     static void accumulate(const CountConverter& converter, const Steps& step, const uint64x2_t (&counts)[NV],
@@ -23,8 +23,8 @@ struct Converting {  // compare; lookup is never chosen for this instruction set
     }
 };
 
-template <bool kFold>
-struct Converting<CountConverter::Method::multiply, kFold> {
+template <bool kParts128>
+struct Converting<CountConverter::Method::multiply, kParts128> {
     template <int NV>
     static void accumulate(const CountConverter&, const Steps& step, const uint64x2_t (&counts)[NV],
                            uint64x2_t (&sum)[NV]) {

@@ -1,7 +1,7 @@
 // How plain C++ converts the counts of one array. Included after lanes_portable.h.
 #pragma once
 
-#include "converter.h"
+#include "count_converter.h"
 
 namespace bnnkit {
 namespace {
@@ -9,7 +9,7 @@ namespace {
 constexpr int kShift = 32;
 constexpr bool kHasLookup = false;
 
-template <CountConverter::Method kMethod, bool kFold>
+template <CountConverter::Method kMethod, bool kParts128>
 struct Converting {  // compare; lookup is never chosen
     template <int NV>
     static void accumulate(const CountConverter& converter, const Steps& step, const uint64_t (&counts)[NV],
@@ -21,8 +21,8 @@ struct Converting {  // compare; lookup is never chosen
     }
 };
 
-template <bool kFold>
-struct Converting<CountConverter::Method::multiply, kFold> {
+template <bool kParts128>
+struct Converting<CountConverter::Method::multiply, kParts128> {
     template <int NV>
     static void accumulate(const CountConverter&, const Steps& step, const uint64_t (&counts)[NV],
                            uint64_t (&sum)[NV]) {

@@ -3,7 +3,7 @@
 #include <cstring>
 
 #include "../../core/panels.h"
-#include "converter.h"
+#include "count_converter.h"
 
 #include "../../core/lanes_neon.h"
 
@@ -12,7 +12,7 @@
 #include "converting_neon.h"
 #include "write.h"
 
-#include "count.h"
+#include "counting_engine.h"
 
 namespace bnnkit {
 void adc_neon(const AdcArgs& args) { adc_by_counting(args); }

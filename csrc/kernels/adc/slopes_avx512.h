@@ -21,8 +21,10 @@ public:
         }
     }
 
-    // For `count` outputs, a multiple of 16, of a row with `valid` bits, of which `differing` (weighted) are not the weight's.
-    void weigh(const float* gy, const int32_t* differing, int64_t valid, int64_t count, float* g) const {
+    bool depend_on_sums() const { return slopes_ != nullptr; }
+
+    // For `count` outputs, a multiple of 16, of a row with `valid` bits, of which `mismatches` (weighted) are not the weight's.
+    void weigh(const float* gy, const int32_t* mismatches, int64_t valid, int64_t count, float* g) const {
         if (!slopes_) {
             memcpy(g, gy, static_cast<size_t>(count * kFloatBytes));
             return;
@@ -30,7 +32,7 @@ public:
         if (product_bound_ != 1 || valid >= kInRegisters) {
             const float* first = slopes_ + product_bound_ * valid;
             for (int64_t o = 0; o < count; o += 16) {
-                const __m512i steps = _mm512_sub_epi32(_mm512_setzero_si512(), load_int32(differing + o));
+                const __m512i steps = _mm512_sub_epi32(_mm512_setzero_si512(), load_int32(mismatches + o));
                 multiply(gy + o, _mm512_i32gather_ps(steps, first, 2 * kFloatBytes), g + o);
             }
             return;
@@ -44,11 +46,11 @@ public:
             return _mm512_permutex2var_ps(quarters[q][0], at, quarters[q][1]);
         };
         if (valid < 32) {
-            for (int64_t o = 0; o < count; o += 16) multiply(gy + o, found(load_int32(differing + o), 0), g + o);
+            for (int64_t o = 0; o < count; o += 16) multiply(gy + o, found(load_int32(mismatches + o), 0), g + o);
             return;
         }
         for (int64_t o = 0; o < count; o += 16) {
-            const __m512i at = load_int32(differing + o);
+            const __m512i at = load_int32(mismatches + o);
             const __mmask16 odd_quarter = _mm512_test_epi32_mask(at, _mm512_set1_epi32(32));
             const __mmask16 upper_half = _mm512_test_epi32_mask(at, _mm512_set1_epi32(64));
             const __m512 lower = _mm512_mask_blend_ps(odd_quarter, found(at, 0), found(at, 1));

@@ -23,8 +23,7 @@ Tensor adc_conv2d(Tensor x_bits, Tensor w_bits, std::optional<Tensor>, std::opti
     args.levels = data_of<int32_t>(levels);
     args.level_count = static_cast<int>(levels.numel());
     STD_TORCH_CHECK(std::is_sorted(args.thresholds, args.thresholds + args.level_count - 1), "thresholds: must ascend");
-    int64_t largest = 0;
-    for (int j = 0; j < args.level_count; ++j) largest = std::max<int64_t>(largest, std::abs(int64_t{args.levels[j]}));
+    const int64_t largest = largest_magnitude(args.levels, static_cast<size_t>(args.level_count));
     STD_TORCH_CHECK(largest * args.conv.layout.arrays() < (int64_t{1} << 31), "levels: sums over ",
                     args.conv.layout.arrays(), " arrays overflow 32 bits");
     args.scale = scale;
@@ -64,7 +63,10 @@ std::vector<Tensor> adc_conv2d_backward(Tensor gy, Tensor x_bits, Tensor w_bits,
     Tensor gw = empty_output({g.out_channels, g.group_channels(), g.kernel_h, g.kernel_w}, ScalarType::Float);
     args.gx = static_cast<float*>(gx.mutable_data_ptr());
     args.gw = static_cast<float*>(gw.mutable_data_ptr());
-    adc_backward(args);
+    if (g.out_channels > 0)
+        adc_backward(args);
+    else
+        std::fill_n(args.gx, gx.numel(), 0.0f);
     return {gx, gw};
 }
 

@@ -1,4 +1,5 @@
 // How many rows of every array an input bit switches on. Included inside an instruction-set region after blocks.h.
+#pragma once
 
 namespace bnnkit {
 namespace {

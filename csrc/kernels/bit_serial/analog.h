@@ -3,6 +3,7 @@
 // An input bit adds a row or leaves it out. For four rows at a time all sixteen sums are made once per array, slice and panel
 // of columns and then looked up by all input bits of all pixels of a block: one addition per four rows. Included inside an
 // instruction-set region.
+#pragma once
 
 namespace bnnkit {
 namespace {

@@ -2,6 +2,7 @@
 //
 // A lane counts 16 rows of its column at a time, so that an array of 128 rows takes eight steps and its conversion, which
 // costs the same however many rows were counted, happens once per vector of columns. Included inside an instruction-set region.
+#pragma once
 
 namespace bnnkit {
 namespace {

@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "../../core/aligned.h"
+
 namespace bnnkit {
 namespace {
 
@@ -70,8 +72,8 @@ Prepared::Prepared(const BitSerialArgs& args, int64_t panel_outputs)
 
 void Prepared::set_planes() {
     const int64_t outputs = args.conv.geometry.out_channels, words = args.conv.layout.row_words();
-    const size_t bytes = static_cast<size_t>(panels * planes * steps * panel_outputs) * sizeof(int16_t);
-    weight_storage_.reset(static_cast<unsigned char*>(std::aligned_alloc(64, bytes + (64 - bytes % 64) % 64)));
+    const int64_t bytes = panels * planes * steps * panel_outputs * static_cast<int64_t>(sizeof(int16_t));
+    weight_storage_.reset(allocate_lines(bytes));
     auto* to = reinterpret_cast<uint16_t*>(weight_storage_.get());
     weights = reinterpret_cast<int16_t*>(to);
     for (int64_t panel = 0; panel < panels; ++panel)
@@ -87,8 +89,8 @@ void Prepared::set_planes() {
 
 void Prepared::set_cells() {
     const int64_t outputs = args.conv.geometry.out_channels, rows = args.conv.layout.row_words() * kWordBits;
-    const size_t bytes = static_cast<size_t>(panels * args.slices * rows * panel_outputs) * sizeof(int16_t);
-    weight_storage_.reset(static_cast<unsigned char*>(std::aligned_alloc(64, bytes + (64 - bytes % 64) % 64)));
+    const int64_t bytes = panels * args.slices * rows * panel_outputs * static_cast<int64_t>(sizeof(int16_t));
+    weight_storage_.reset(allocate_lines(bytes));
     auto* to = reinterpret_cast<int16_t*>(weight_storage_.get());
     weights = to;
     for (int64_t panel = 0; panel < panels; ++panel)

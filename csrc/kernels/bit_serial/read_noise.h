@@ -1,4 +1,5 @@
 // Noise that is new at every conversion. Included inside an instruction-set region.
+#pragma once
 
 namespace bnnkit {
 namespace {

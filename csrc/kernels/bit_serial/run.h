@@ -1,4 +1,5 @@
 // One call. Included inside an instruction-set region after both engines.
+#pragma once
 
 namespace bnnkit {
 namespace {

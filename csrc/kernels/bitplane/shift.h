@@ -1,4 +1,5 @@
 // The shift-and-mask algorithm, left to the compiler's vectorizer. Included inside an instruction-set region.
+#pragma once
 
 namespace bnnkit {
 namespace {

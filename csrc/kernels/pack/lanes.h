@@ -3,6 +3,7 @@
 //
 // Thresholds ascend, so their masks are nested and bit p of the code is the parity of the masks at multiples of 2^p:
 // no code is ever formed.
+#pragma once
 
 namespace bnnkit {
 namespace {

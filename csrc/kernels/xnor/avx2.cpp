@@ -17,7 +17,7 @@
 #include "../../core/border_table.h"
 #include "write.h"
 
-#include "count.h"
+#include "counting_engine.h"
 
 namespace bnnkit {
 void xnor_avx2(const XnorArgs& args) { xnor_by_counting(args); }

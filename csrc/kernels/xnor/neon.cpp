@@ -12,7 +12,7 @@
 #include "../../core/border_table.h"
 #include "write.h"
 
-#include "count.h"
+#include "counting_engine.h"
 
 namespace bnnkit {
 void xnor_neon(const XnorArgs& args) { xnor_by_counting(args); }

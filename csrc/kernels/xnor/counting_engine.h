@@ -3,6 +3,7 @@
 //
 // A tile of kTileRows patches x kVectors vectors of output channels keeps all its sums in registers: per word one broadcast
 // per patch, one load per vector, and exclusive-or + count + add per pair.
+#pragma once
 
 namespace bnnkit {
 namespace {

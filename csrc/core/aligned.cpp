@@ -1,4 +1,7 @@
-#include "huge_pages.h"
+#include "aligned.h"
+
+#include <cstdlib>
+#include <new>
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -15,6 +18,14 @@ void prefer_huge_pages(void* data, int64_t bytes) {
 #else
     (void)data, (void)bytes;
 #endif
+}
+
+unsigned char* allocate_lines(int64_t bytes) {
+    const int64_t lines = bytes / kLineBytes + 1;
+    void* data = std::aligned_alloc(kLineBytes, static_cast<size_t>(lines * kLineBytes));
+    if (!data) throw std::bad_alloc();
+    prefer_huge_pages(data, bytes);
+    return static_cast<unsigned char*>(data);
 }
 
 }  // namespace bnnkit

@@ -3,6 +3,7 @@
 //
 // A tile of kTileRows patches x up to kVectors vectors of output channels keeps its level sums in registers; the counts of one
 // array live only between the last word of the array and its conversion.
+#pragma once
 
 namespace bnnkit {
 namespace {
@@ -60,36 +61,36 @@ private:
 
     bool two_words() const { return conv_.x_planes == 1 && conv_.w_planes == 1 && array_words_ == 2; }
 
-    template <Method kMethod, bool kFold>
+    template <Method kMethod, bool kParts128>
     void planes_of(const Tile& tile) const {
         if (two_words())
-            columns_of<kMethod, kFold, 2>(tile);
+            columns_of<kMethod, kParts128, 2>(tile);
         else
-            columns_of<kMethod, kFold, 0>(tile);
+            columns_of<kMethod, kParts128, 0>(tile);
     }
 
     // kWords: words per array when both operands have one plane, or 0 for any number of words and planes.
-    template <Method kMethod, bool kFold, int kWords>
+    template <Method kMethod, bool kParts128, int kWords>
     void columns_of(const Tile& tile) const {
         const int64_t left = outputs_ - tile.panel * kColumns;
         switch (left >= kColumns ? kVectors : static_cast<int>(ceil_div(left, Lanes::kLanes))) {
-            case 1: return rows_of<kMethod, kFold, kWords, 1>(tile);
-            case 2: return rows_of<kMethod, kFold, kWords, 2>(tile);
-            case 3: return rows_of<kMethod, kFold, kWords, 3>(tile);
-            default: return rows_of<kMethod, kFold, kWords, 4>(tile);
+            case 1: return rows_of<kMethod, kParts128, kWords, 1>(tile);
+            case 2: return rows_of<kMethod, kParts128, kWords, 2>(tile);
+            case 3: return rows_of<kMethod, kParts128, kWords, 3>(tile);
+            default: return rows_of<kMethod, kParts128, kWords, 4>(tile);
         }
     }
 
-    template <Method kMethod, bool kFold, int kWords, int NV>
+    template <Method kMethod, bool kParts128, int kWords, int NV>
     void rows_of(const Tile& tile) const {
         int r = 0;
         for (; r + kTileRows <= tile.rows.count; r += kTileRows) {
             if (inside(tile.rows, r))
-                sums<kMethod, kFold, kWords, kTileRows, NV, true>(tile, r);
+                sums<kMethod, kParts128, kWords, kTileRows, NV, true>(tile, r);
             else
-                sums<kMethod, kFold, kWords, kTileRows, NV, false>(tile, r);
+                sums<kMethod, kParts128, kWords, kTileRows, NV, false>(tile, r);
         }
-        for (; r < tile.rows.count; ++r) sums<kMethod, kFold, kWords, 1, NV, false>(tile, r);
+        for (; r < tile.rows.count; ++r) sums<kMethod, kParts128, kWords, 1, NV, false>(tile, r);
     }
 
     // Whether no row has padding: they share the steps, and every output's count starts alike.
@@ -135,7 +136,7 @@ private:
         }
     }
 
-    template <Method kMethod, bool kFold, int kWords, int MR, int NV, bool kInside>
+    template <Method kMethod, bool kParts128, int kWords, int MR, int NV, bool kInside>
     void sums(const Tile& tile, int r) const {
         const uint64_t *x[MR], *start[MR];
         const Steps* const* steps[MR];
@@ -160,13 +161,13 @@ private:
                     counts[j] = !kInside ? Lanes::load(start[i] + array * kColumns + j * Lanes::kLanes)
                                 : kMethod == Method::multiply ? Lanes::broadcast(steps[0][array]->start)
                                                               : Lanes::zero();
-                if constexpr (kHasLookup && kMethod == Method::lookup && !kFold && kWords == 2)
+                if constexpr (kHasLookup && kMethod == Method::lookup && !kParts128 && kWords == 2)
                     count_pairs<kMethod, NV>(x[i] + array * words, weights, counts);
                 else if constexpr (kWords != 0)
                     count_words<NV>(x[i] + array * words, weights, kWords, counts);
                 else
                     count_planes<NV>(x[i] + array * words, weights, counts);
-                Converting<kMethod, kFold>::accumulate(converter_, *steps[kInside ? 0 : i][array], counts, sum[i]);
+                Converting<kMethod, kParts128>::accumulate(converter_, *steps[kInside ? 0 : i][array], counts, sum[i]);
             }
         }
         const V gain = Lanes::broadcast(static_cast<uint64_t>(converter_.gain()));
@@ -191,7 +192,7 @@ private:
 inline void adc_by_counting(const AdcArgs& args) {
     const BorderClasses borders(args.conv.geometry, args.conv.layout);
     const Panels panels(args.conv, AdcEngine::kColumns);
-    const CountConverter converter(args, borders, kShift, kShift, kHasLookup);
+    const CountConverter converter(args, borders, kShift, kHasLookup);
     const AdcEngine engine(args.conv, borders, panels, converter);
     for_each_tile(args.conv, borders, engine, LevelWriter<AdcEngine::kColumns>{args});
 }

@@ -20,7 +20,7 @@ namespace bnnkit {
 
 struct Steps {
     uint64_t start = 0, factor = 0;   // multiply
-    int64_t base = 0;                 // multiply: floor at count 0
+    int64_t base = 0;                 // multiply: floor at count 0, less the limits already exceeded there
     const uint8_t* codes = nullptr;   // lookup: code of counts 0..127
     uint8_t code_of_128 = 0;          // lookup
     const int64_t* limits = nullptr;  // compare: [level_count - 1], descending
@@ -30,8 +30,8 @@ class CountConverter {
 public:
     enum class Method { multiply, lookup, compare };
 
-    // `shift` is the position of the binary point in the kernel's multiplication, which must not exceed `factor_bits`.
-    CountConverter(const AdcArgs& args, const BorderClasses& borders, int shift, int factor_bits, bool has_lookup);
+    // `shift` is the position of the binary point in the kernel's multiplication, and how many bits its factor may have.
+    CountConverter(const AdcArgs& args, const BorderClasses& borders, int shift, bool has_lookup);
 
     Method method() const { return method_; }
     bool reaches_128() const { return reaches_128_; }  // lookup: some array counts up to 128, one past the table
@@ -45,8 +45,7 @@ public:
     int64_t gain() const { return method_ == Method::multiply ? -step_ : 1; }
 
 private:
-    bool fit_multiply(Steps& steps, const std::vector<int64_t>& limits, int64_t max_count, int shift,
-                      int factor_bits) const;
+    bool fit_multiply(Steps& steps, const std::vector<int64_t>& limits, int64_t max_count, int shift) const;
 
     Method method_;
     bool reaches_128_ = false, parts_128_ = false;

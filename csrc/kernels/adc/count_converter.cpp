@@ -1,4 +1,4 @@
-#include "converter.h"
+#include "count_converter.h"
 
 #include <algorithm>
 #include <cmath>
@@ -23,8 +23,8 @@ Wide reach(int64_t count, int64_t start, int64_t value, int shift) {
 // The floor must rise by one exactly where each limit is exceeded, at count limit + 1, and nowhere else up to max_count.
 // Starting the count higher also raises the value at the first rise, so the pair (start, value) acts as a fractional offset:
 // each pair leaves an interval of admissible factors, and the first non-empty one is taken.
-bool CountConverter::fit_multiply(Steps& steps, const std::vector<int64_t>& limits, int64_t max_count, int shift,
-                                  int factor_bits) const {
+bool CountConverter::fit_multiply(Steps& steps, const std::vector<int64_t>& limits, int64_t max_count,
+                                  int shift) const {
     std::vector<int64_t> rises;
     int64_t already = 0;  // limits exceeded at count 0
     for (auto limit = limits.rbegin(); limit != limits.rend(); ++limit) {
@@ -46,7 +46,7 @@ bool CountConverter::fit_multiply(Steps& steps, const std::vector<int64_t>& limi
             rises.size() > 1 ? static_cast<int64_t>(std::llround(static_cast<double>(value) * spacing)) - rises.front()
                              : max_count;
         for (int64_t start = std::max<int64_t>(0, centre - 3); start <= centre + 3; ++start) {
-            Wide lowest = start > 0 ? reach(0, start, value - 1, shift) : 0, highest = (Wide{1} << factor_bits) - 1;
+            Wide lowest = start > 0 ? reach(0, start, value - 1, shift) : 0, highest = (Wide{1} << shift) - 1;
             if (start == 0 && value > 1) continue;
             const int64_t beyond = value + static_cast<int64_t>(rises.size());
             highest = std::min(highest, reach(max_count, start, beyond, shift) - 1);
@@ -66,8 +66,7 @@ bool CountConverter::fit_multiply(Steps& steps, const std::vector<int64_t>& limi
     return false;
 }
 
-CountConverter::CountConverter(const AdcArgs& args, const BorderClasses& borders, int shift, int factor_bits,
-                               bool has_lookup) {
+CountConverter::CountConverter(const AdcArgs& args, const BorderClasses& borders, int shift, bool has_lookup) {
     const int64_t product = args.conv.product_bound(), arrays = args.conv.layout.arrays();
     const int levels = args.level_count;
     bool even = true, fits_table = levels <= kLookupLevels;
@@ -95,7 +94,7 @@ CountConverter::CountConverter(const AdcArgs& args, const BorderClasses& borders
                 std::count_if(limits.begin(), limits.end(), [&](int64_t limit) { return count <= limit; })));
         parts_128_ = parts_128_ || (max_count == kLookupCounts && codes.back() != codes[kLookupCounts - 1]);
         Steps& steps = steps_.emplace_back();
-        all_fit = all_fit && fit_multiply(steps, limits, max_count, shift, factor_bits);
+        all_fit = all_fit && fit_multiply(steps, limits, max_count, shift);
     }
     method_ = all_fit ? Method::multiply : has_lookup && fits_table ? Method::lookup : Method::compare;
     for (size_t i = 0; i < steps_.size(); ++i) {
