@@ -30,7 +30,8 @@ NOTES = (
     "from float32 tensors to float32 tensors, packing of activations and weights included; 3x3, padding 1, 128 rows",
     "loop: per array a float32 conv2d and a quantization, as published code does it; array loop: the same with "
     "integer bookkeeping (bnnkit's torch backend); torch fp32, bf16: one plain conv2d without converters",
-    "bits: activations/weights/converter; bMAC counts every pair of planes",
+    "bits: activations/weights/converter; bMAC counts every pair of planes; where operands of several bits are "
+    "multiplied as integers instead of counted (AVX-512, AMX), the limit of counting is no limit",
 )
 
 
