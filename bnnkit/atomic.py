@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnnkit.errors import MissingError
+from bnnkit.errors import MissingError, UsageError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,13 +22,27 @@ NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 Chunk = bytes | bytearray | memoryview
 
 
+def check_target(path: Path) -> None:
+    """Refuse a file that could not be written, before any work is done.
+
+    Raises:
+        UsageError: a folder, or a file in a folder that does not exist.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path}: is a folder; the name of a file was needed", hint=f"ls {path}")
+    if not path.parent.is_dir():
+        raise UsageError(f"{path}: its folder does not exist; an existing one was needed", hint=f"mkdir {path.parent}")
+
+
 def write_bytes(path: Path, chunks: Iterable[Chunk]) -> None:
     """Replace the file `path` by the concatenated `chunks`, or leave it exactly as it was.
 
     The bytes go to a neighbour file, reach the disk (fsync), and only then take the name; a killed process leaves at
-    most the neighbour, which the next write replaces.
+    most the neighbour, which the next write replaces. A link stays one: the file it names is replaced. What is no file
+    (a device, a pipe) is written to.
 
     Raises:
+        UsageError: `path` is a folder.
         MissingError: the disk, the quota or the file size limit is exhausted (`path` still holds its previous
             contents), or its folder does not exist or may not be written to.
         OSError: any other failure of the file system.
@@ -40,15 +54,21 @@ def write_bytes(path: Path, chunks: Iterable[Chunk]) -> None:
         ...     (Path(folder) / "a.bin").read_bytes()
         b'one file'
     """
-    partial = path.with_name(f".{path.name}.partial")
+    if path.is_dir():
+        check_target(path)
+    target = path.resolve() if path.is_symlink() else path
+    partial = target.with_name(f".{target.name}.partial")
     try:
+        if target.exists() and not target.is_file():
+            with target.open("wb") as stream:
+                stream.writelines(chunks)
+            return
         with partial.open("wb") as file:
-            for chunk in chunks:
-                file.write(chunk)
+            file.writelines(chunks)
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
-        sync_directory(path.parent)
+        partial.replace(target)
+        sync_directory(target.parent)
     except OSError as failure:
         _discard(partial)
         if failure.errno in NO_FOLDER:

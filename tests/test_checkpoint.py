@@ -15,7 +15,7 @@ import torch
 
 import bnnkit
 from bnnkit import atomic, checkpoint
-from bnnkit.errors import MismatchError, MissingError
+from bnnkit.errors import MismatchError, MissingError, UsageError
 from bnnkit.models import Model, create_model
 
 
@@ -207,3 +207,17 @@ def test_a_folder_that_is_not_there_is_an_error_with_a_way_out(tmp_path: Path) -
         with pytest.raises(MissingError, match="cannot be written") as caught:
             atomic.write_bytes(path, [b"x"])
         assert caught.value.hint is not None
+
+
+def test_a_link_stays_one_and_a_device_is_written_to(tmp_path: Path) -> None:
+    real, link, pipe = tmp_path / "real", tmp_path / "link", tmp_path / "pipe"
+    link.symlink_to("real")
+    atomic.write_bytes(link, [b"one ", b"file"])
+    assert link.is_symlink() and real.read_bytes() == b"one file"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    atomic.write_bytes(pipe, [b"flows"])
+    assert os.read(reader, 9) == b"flows" and pipe.is_fifo()
+    os.close(reader)
+    with pytest.raises(UsageError, match="is a folder; the name of a file was needed"):
+        atomic.write_bytes(tmp_path, [b""])

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 import bnnkit
-from bnnkit.atomic import write_bytes
+from bnnkit.atomic import check_target, write_bytes
 from bnnkit.decompose.planes import Decomposition
 from bnnkit.errors import UsageError
 
@@ -34,10 +34,7 @@ def check_name(path: Path, suffixes: Sequence[str] = SUFFIXES) -> None:
             f"{path}: '{path.suffix}' cannot be written; {' or '.join(suffixes)} was needed",
             hint=f"name it {path.with_suffix(suffixes[0]).name}",
         )
-    if not path.parent.is_dir():
-        raise UsageError(f"{path}: its folder does not exist; an existing one was needed", hint=f"mkdir {path.parent}")
-    if path.is_dir():
-        raise UsageError(f"{path}: is a folder; the name of a file was needed", hint=f"ls {path}")
+    check_target(path)
 
 
 def save(path: Path, layers: Sequence[Decomposition]) -> None:

@@ -65,7 +65,8 @@ class PackedNetwork(nn.Module):
         reason = why_not_layers(skeleton)
         if reason is not None:
             raise UsageError(
-                f"deploy: {weights.config['name']} cannot be packed: {reason}", hint="use the backend torch"
+                f"deploy: {weights.config['name']} cannot be packed: {reason}",
+                hint="eval runs it in torch",
             )
         self._is_gated = bool(gated_layers(skeleton))
         self.config = skeleton.config if isinstance(skeleton, Model) else {**weights.config, **self.changes}

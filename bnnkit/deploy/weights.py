@@ -153,7 +153,7 @@ def check_low_bit(model: nn.Module, name: str) -> None:
     """Raise `UsageError` where the weights of a network cannot be packed."""
     reason = _why_no_bits(model)
     if reason is not None:
-        raise UsageError(f"deploy: {name} cannot be packed: {reason}", hint="use the backend torch")
+        raise UsageError(f"deploy: {name} cannot be packed: {reason}", hint="eval runs it in torch")
 
 
 def stored_tensors(model: nn.Module) -> dict[str, Tensor]:

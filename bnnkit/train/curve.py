@@ -126,7 +126,7 @@ def _dress(accuracy: Axes, loss: Axes, config: Config) -> None:
     loss.set_ylabel("training loss", color=INK)
     loss.set_ylim(0, 1.1 * loss.dataLim.ymax)
     loss.set_xlabel("epoch", color=INK)
-    loss.xaxis.set_major_locator(MaxNLocator(integer=True))
+    loss.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     for axes in (accuracy, loss):
         axes.grid(color=GRID, linewidth=0.8)
         axes.tick_params(colors=INK, length=0)

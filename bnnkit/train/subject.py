@@ -41,6 +41,12 @@ class Subject:
         return Preparation.from_metadata(self.checkpoint.metadata, (channels, height, width))
 
     @property
+    def is_unfinished(self) -> bool:
+        """Whether the network is that of a run which has not come to its end."""
+        run = Run(self.path.parent)
+        return run.config.exists() and not run.finished
+
+    @property
     def is_packed(self) -> bool:
         """Whether the file holds a packed network instead of latent weights."""
         return deploy.is_packed(self.checkpoint)
@@ -154,7 +160,7 @@ def _check_name(reference: str, root: Path) -> None:
     if reference == runs.LATEST or any(name.startswith(reference) for name in names):
         return
     near = difflib.get_close_matches(reference, [runs.LATEST, *MODELS, *names], n=1)
-    hint = f"did you mean '{near[0]}'?" if near else "bnnkit train --help"
+    hint = f"did you mean '{near[0]}'?" if near else "bnnkit models list, or ls runs/train"
     raise MissingError(
         f"'{reference}': neither a checkpoint file, nor a run in {root / 'train'}, nor a model", hint=hint
     )

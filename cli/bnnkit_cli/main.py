@@ -135,8 +135,9 @@ def global_flags_first(argv: Sequence[str]) -> list[str]:
 def main(argv: Sequence[str]) -> int:
     """Run one command line and return its exit code; only bugs get out as exceptions."""
     output.configure()
-    command: Any = typer.main.get_command(build_app())
+    command: Any = None
     try:
+        command = typer.main.get_command(build_app())
         code = _invoke(command, global_flags_first(argv) or ["--help"])
         sys.stdout.flush()
         return code

@@ -198,3 +198,20 @@ def test_a_checkpoint_without_a_dataset_needs_one(bnnkit: Command) -> None:
     assert code == 3 and "does not say which data it was trained on" in err
     code, _out, err = bnnkit("eval", "bare.safetensors", "--dataset", "digits")
     assert code == 4 and "does not say how its images were normalized" in err
+
+
+def test_files_that_cannot_be_written_are_refused_before_any_work(bnnkit: Command) -> None:
+    Path("folder").mkdir()
+    for command in (["eval", "--logits"], ["pack", "latest", "-o"], ["bench", "-o"], ["eval", "--picture"]):
+        code, _out, err = bnnkit(*command, "folder")
+        assert code == 2 and "folder: is a folder; the name of a file was needed" in err
+        code, _out, err = bnnkit(*command, "nowhere/file.png")
+        assert code == 2 and "its folder does not exist" in err
+
+
+def test_what_a_person_may_have_meant_otherwise_is_a_warning(bnnkit: Command) -> None:
+    (runs.resolve("latest").path / "results.json").unlink()
+    code, _out, err = bnnkit("eval", "--adc-bit", "9,fp", "--limit", "4")
+    assert code == 0
+    assert "its training is not finished" in err
+    assert err.count("--adc-bit 9: no converter, as with fp") == 1

@@ -59,6 +59,12 @@ def test_as_a_person_types_it(bnnkit: Command) -> None:
     assert err.splitlines() == ["no run in runs: the sample network of the package", f"run {run.path}"]
 
 
+def test_the_sites_as_a_document(bnnkit: Command) -> None:
+    code, out, _err = bnnkit("inject", "--sites", "--json")
+    assert code == 0
+    assert {"input", "weight", "adc", "line"} <= {site["site"] for site in json.loads(out)["sites"]}
+
+
 def test_the_run_directory(bnnkit: Command) -> None:
     found = document(
         bnnkit, "--bit", "5,6", "--repair", "neighbor,msb", "--limit", "40", "--rate", "0.5", "--seed", "9"

@@ -23,7 +23,8 @@ def bench(
         typer.Option(
             "--kernel",
             metavar="NAME",
-            help="What to measure: xnor, adc, bitplane, bit-serial, conv, model, vgg9, vgg7 or train.",
+            help="What to measure: xnor, adc, bitplane, bit-serial, conv, train, model, vgg9, vgg7, reactnet18, "
+            "fracbnn20 or campaign.",
         ),
     ] = "xnor",
     shape: Annotated[
@@ -31,7 +32,8 @@ def bench(
         typer.Option(
             "--shape",
             metavar="N,N,...",
-            help="M,N,K (xnor, adc), BATCH,CHANNELS,SIZE (conv), BATCH,WIDTH (model, train) or O,C,H,W (bitplane); "
+            help="M,N,K (xnor, adc), BATCH,CHANNELS,SIZE (conv, bit-serial), O,C,H,W (bitplane), IMAGES,MAPS,WIDTH "
+            "(campaign) or BATCH,WIDTH (train and networks); "
             "may be repeated. Default: the shapes of the published figures.",
         ),
     ] = None,
@@ -79,8 +81,10 @@ def bench(
     Times are medians with quartiles over rounds in which all contenders take turns. A kernel that computes something
     wrong is shown as INVALID, without a speed, and the exit code is 1.
     """
-    if out is not None and not out.absolute().parent.is_dir():
-        raise UsageError(f"--out: {out.parent} is no folder; an existing one was needed", hint=f"mkdir -p {out.parent}")
+    from bnnkit.atomic import check_target
+
+    if out is not None:
+        check_target(out)
     thread_counts = None if threads is None else _numbers("--threads", threads)
     from bnnkit import bench as benchmarks
 
@@ -151,10 +155,16 @@ def _print_plan(plan: Plan, json: bool) -> None:
         output.emit_json("bench-plan", {"kernel": plan.kernel, "cases": cases, "settings": _settings(plan)})
         return
     settings = {"kernel": plan.kernel, "cases": cases, **_settings(plan)}
-    rows = [(name, value if isinstance(value, int | float) else str(value)) for name, value in settings.items()]
+    rows = [(name, _plain(value)) for name, value in settings.items() if value is not None]
     rounds = "3 to 30 rounds" if plan.repeat is None else f"{plan.repeat} rounds"
     note = f"{rounds} per case in about {plan.seconds:.0f} s, after about as long again for verification and warm-up"
     output.result_table(["setting", "value"], rows, notes=(note,))
+
+
+def _plain(value: Any) -> Any:
+    if not isinstance(value, list | tuple):
+        return value
+    return ", ".join(" x ".join(map(str, part)) if isinstance(part, list | tuple) else str(part) for part in value)
 
 
 def _write(path: Path, payload: dict[str, Any]) -> None:

@@ -39,14 +39,17 @@ def calibrate(
     """Choose the ranges of a chip's converters, and write them to a file that `bnnkit eval --adc-range` reads.
 
     The partial sums of all layers are counted in one pass over training images; the ranges follow from the counts. They
-    hold for the arrays, cells and encoding they were chosen with.
+    hold for the arrays, bits of a cell and encoding they were chosen with, and are the best for its kind of cell and
+    bits of converters.
     """
+    from bnnkit.atomic import check_target
     from bnnkit.cim import Chip, Method, parse_cell
     from bnnkit.nn import chip_layers
     from bnnkit.runs import file_digest
     from bnnkit.train.calibration import calibrate as choose
     from bnnkit.train.subject import find_or_sample
 
+    check_target(out)
     arrays: dict[str, Any] = {"rows": rows, "mapping": mapping, "cell_bit": cell_bit, "encoding": encode}
     chip = Chip(**arrays, adc_bit=adc_bit, cell=parse_cell(cell), seed=seed)
     trained = find_or_sample(subject, root=runs_dir)
@@ -77,7 +80,10 @@ def calibrate(
     for name, (low, high) in ranges.bounds.items():
         step = (high - low) / 2**adc_bit
         for c in range(low.shape[1]):
-            spans = (f"{float(low[:, c].min()):g} to {float((high - step)[:, c].max()):g}", _span(step[:, c]))
+            # A level of 0 is one to rounding only.
+            highest = float((high - step)[:, c].max())
+            highest = 0.0 if abs(highest) < 1e-9 * float(step[:, c].max()) else highest
+            spans = (f"{float(low[:, c].min()):g} to {highest:g}", _span(step[:, c]))
             rows_of_table.append([name if c == 0 else "", c, low.shape[0] * low.shape[2], *spans])
     columns = ["layer", "slice", "ranges", "levels reach from", "step"]
     notes = [

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from bnnkit.errors import UsageError
-from bnnkit_cli import output
+from bnnkit_cli import output, warnings
 from bnnkit_cli.commands.eval_chip import ChipEvaluation, ChipOptions
 from bnnkit_cli.commands.eval_report import Report, Row
 
@@ -118,12 +118,17 @@ def eval(
     backend.
     """
     from bnnkit import checkpoint, deploy
+    from bnnkit.atomic import check_target
     from bnnkit.quantizers import parse_bits
     from bnnkit.train.images import limited
     from bnnkit.train.subject import find, find_or_sample
 
+    for file in (logits, picture):
+        if file is not None:
+            check_target(file)
     _prepare(batch, limit, threads)
     trained = find_or_sample(subject, root=runs_dir)
+    warnings.of_unfinished(trained)
     if trained.path == deploy.SAMPLE:
         output.log(f"no run in {runs_dir}: the sample network of the package")
     expected = {"ao_bit": ao_bit, "w_bit": w_bit}
@@ -194,6 +199,7 @@ def _adc_bits(text: str | None, trained: Subject, logits: Path | None) -> list[i
 
     if text is None:
         return [trained.checkpoint.config["adc_bit"]]
+    warnings.of_no_converter(text)
     bits: list[int | str] = [parse_adc_bits(part.strip()) for part in text.split(",")]
     if logits is not None and len(bits) > 1:
         raise UsageError(

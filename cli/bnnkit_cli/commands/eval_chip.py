@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bnnkit.cim import Chip
     from bnnkit.data import Dataset
     from bnnkit.train.chips import ChipResult, ChipTrials
-    from bnnkit.train.evaluation import Evaluation
+    from bnnkit.train.evaluation import Evaluation, Score
     from bnnkit.train.invariance import Finding
     from bnnkit.train.subject import Subject
 
@@ -188,6 +188,7 @@ class ChipEvaluation:
             "mapping": chip.mapping,
             **scores[0].as_json(),
             "accuracy": 100 * result.accuracy,
+            **(_pooled(scores) if len(scores) > 1 else {}),
             "spread": None if result.spread is None else 100 * result.spread,
             "chips": [score.as_json() for score in scores],
             "clipped": result.clipped,
@@ -244,9 +245,10 @@ class ChipEvaluation:
             ]
         ]  # fmt: skip
         for row in rows:
-            low, high = row["wilson95"]
-            interval = f"{low:.2f} to {high:.2f}" if chips == 1 else f"+- {row['spread']:.2f} over {chips} chips"
-            correct = f"{row['correct']:,}/{row['total']:,}" if chips == 1 else f"{chips} x {row['total']:,}"
+            interval = f"+- {row['spread']:.2f} (std of {chips} chips)"
+            if chips == 1:
+                interval = "{:.2f} to {:.2f}".format(*row["wilson95"])
+            correct = f"{row['correct']:,}/{row['total']:,}"
             clipped = None if row["clipped"] is None else f"{100 * row['clipped']:.3f}"
             table.append(
                 [
@@ -274,6 +276,15 @@ def _cell_bits(text: str) -> int:
     if text.isdecimal() and 1 <= int(text) <= 4:
         return int(text)
     raise UsageError(f"--cell-bit '{text}': 1 to 4 bits were needed", hint="--cell-bit 1,2")
+
+
+def _pooled(scores: Sequence[Score]) -> dict[str, Any]:
+    # The images are the same on every chip: no interval of counts holds for what the chips have together.
+    return {
+        "correct": sum(score.correct for score in scores),
+        "total": sum(score.total for score in scores),
+        "wilson95": None,
+    }
 
 
 def _sample_digests(kinds: Sequence[tuple[str, Chip]]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from bnnkit.errors import MissingError, UsageError
-from bnnkit_cli import output
+from bnnkit_cli import output, warnings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,6 +63,7 @@ def export(
     if vectors < 1:
         raise UsageError(f"export: --vectors {vectors}; at least 1 was needed", hint="leave --vectors out")
     trained = find_or_sample(subject, root=runs_dir)
+    warnings.of_unfinished(trained)
     target = out if out is not None else Path(_default_name(trained, form))
     _check_target(target, form)
     arrays = {"rows": rows, "mapping": mapping, "channels_per_array": channels_per_array}
@@ -91,6 +92,7 @@ def _packed(trained: Subject, adc_bit: str | None, changes: Mapping[str, Any]) -
     from bnnkit.deploy import PackedNetwork, skeleton, why_not
 
     if adc_bit is not None:
+        warnings.of_no_converter(adc_bit)
         changes = {**changes, "adc_bit": parse_adc_bits(adc_bit)}
     name = trained.checkpoint.config["name"]
     _refuse_bit_serial(name)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bnnkit.errors import MismatchError
-from bnnkit_cli import output
+from bnnkit_cli import output, warnings
 from bnnkit_cli.commands.inject_work import Work
 
 if TYPE_CHECKING:
@@ -132,7 +132,11 @@ def inject(
     --resume does the others.
     """
     if sites:
-        output.result_table(("site", "what", "kinds", "options"), _sites())
+        columns = ("site", "what", "kinds", "options")
+        if json:
+            output.emit_json("inject-sites", {"sites": [dict(zip(columns, row, strict=True)) for row in _sites()]})
+        else:
+            output.result_table(columns, _sites())
         return
     from bnnkit import deploy
     from bnnkit.decompose import check_name
@@ -173,6 +177,7 @@ def inject(
 
         torch.set_num_threads(threads)
     trained = find_or_sample(options["model"], root=runs_dir)
+    warnings.of_unfinished(trained)
     sample = trained.path == deploy.SAMPLE
     output.log(f"no run in {runs_dir}: the sample network of the package" if sample else f"network: {trained.path}")
     data = trained.dataset(options["dataset"], data_dir)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bnnkit_cli import output
+from bnnkit_cli import output, warnings
 
 
 def pack(
@@ -30,10 +30,14 @@ def pack(
     all of it comes from. Its predictions are those of the checkpoint; it cannot be trained further.
     """
     from bnnkit import deploy
+    from bnnkit.atomic import check_target
     from bnnkit.checkpoint import describe
     from bnnkit.train.subject import find
 
+    if out is not None:
+        check_target(out)
     found = find(subject, root=runs_dir)
+    warnings.of_unfinished(found)
     weights = found.packed_weights()
     path = out if out is not None else found.path.with_name(f"{found.path.stem}.packed.safetensors")
     deploy.save(weights, path)

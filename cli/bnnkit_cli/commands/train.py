@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bnnkit.errors import UsageError
-from bnnkit_cli import output
+from bnnkit_cli import output, warnings
 from bnnkit_cli.commands.train_report import check_gate, report, show_plan
 
 if TYPE_CHECKING:
@@ -259,6 +259,7 @@ def _plan(given: dict[str, Any], recipe: str | None, seeds: str | None, runs_dir
     from bnnkit.train.series import parse_seeds
 
     model = given.pop("model", None)
+    warnings.of_no_converter(given.get("adc_bit"))
     with _Display() as display:
         plan = resolve(model, given, recipe=recipe, progress=display.work, root=runs_dir)
     for notice in plan.notices:
