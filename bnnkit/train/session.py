@@ -157,7 +157,9 @@ class _Session:
         with run.held():
             stamp = {**runs.stamp(self.argv), "processes": self.workers.world_size, **self.series.stamp(seed, step)}
             run.write_json("stamp.json", {**stamp, "dataset": _dataset_stamp(self.dataset), "resumed": []})
-            self.watcher.log(f"run {run.path}{self._place(step)}")
+            epochs, batch = training.config.epochs, training.config.batch
+            what = f"{epochs} {'epoch' if epochs == 1 else 'epochs'} on {self.dataset.name}, {batch} images a step"
+            self.watcher.log(f"run {run.path}{self._place(step)}: {what}")
             for notice in training.notices:
                 self.watcher.log(notice)
             training.save(run)

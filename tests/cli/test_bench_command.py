@@ -123,7 +123,7 @@ def test_a_dry_run_measures_nothing(capsys: pytest.CaptureFixture[str]) -> None:
         (["--threads", "one"], "--threads: 'one'; whole numbers", "use --threads 1,2"),
         (["--shape", "4,4"], "bench xnor: shape 4,4; M,N,K was needed", "use --shape 4096,4096,4096"),
         (["--against", "int9"], "bench xnor: cannot compare with 'int9'", "did you mean 'int8'?"),
-        (["-o", "nowhere/at/all.json"], "--out: nowhere/at is no folder", "mkdir -p nowhere/at"),
+        (["-o", "nowhere/at/all.json"], "nowhere/at/all.json: its folder does not exist", "mkdir -p nowhere/at"),
     ],
 )
 def test_wrong_options(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str, hint: str) -> None:

@@ -54,7 +54,7 @@ def test_a_training_prints_a_table_and_fills_its_directory(bnnkit: Command) -> N
     assert "limited: not all images or steps were used" in out
     assert results["limited"]
     lines = err.splitlines()
-    assert lines[0] == f"run {run.path}"
+    assert lines[0] == f"run {run.path}: 2 epochs on digits, 64 images a step"
     for part in ("epoch 1/2  loss ", "train ", "val ", "s/epoch", "images/s", "ETA "):
         assert part in lines[1]
     assert lines[3].startswith("test ") and "95 % interval" in lines[3] and lines[3].endswith("(limited)")
@@ -115,7 +115,7 @@ def test_two_steps_in_one_command(bnnkit: Command) -> None:
     header, _line, first, second, *_notes = out.splitlines()
     assert header.split()[:2] == ["seed", "step"]
     assert [row.split()[:2] for row in (first, second)] == [["1", "1/2"], ["1", "2/2"]]
-    assert err.count(", step 1 of 2\n") == err.count(", step 2 of 2\n") == 1
+    assert err.count(", step 1 of 2: 1 epoch on digits") == err.count(", step 2 of 2: 1 epoch on digits") == 1
     assert "-w1-" in runs.resolve("latest").name
     found = document(bnnkit("train", *arguments, "--seeds", "2", "--json")[1])
     assert [(run["seed"], run["step"], run["steps"]) for run in found["runs"]] == [

@@ -245,9 +245,10 @@ class ChipEvaluation:
             ]
         ]  # fmt: skip
         for row in rows:
-            interval = f"+- {row['spread']:.2f} (std of {chips} chips)"
             if chips == 1:
                 interval = "{:.2f} to {:.2f}".format(*row["wilson95"])
+            else:
+                interval = f"+- {row['spread']:.2f} (std of {chips} chips)"
             correct = f"{row['correct']:,}/{row['total']:,}"
             clipped = None if row["clipped"] is None else f"{100 * row['clipped']:.3f}"
             table.append(

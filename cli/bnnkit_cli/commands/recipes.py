@@ -27,6 +27,7 @@ def recipes(
     columns = ["recipe", "step", "default of", "weights", "epochs", "batch", "optimizer", "schedule", "description"]
     notes = [
         "with other --epochs the milestones move in proportion; with another --lr their rates do",
+        "on the embedded digits every recipe has fewer epochs and smaller batches, which the first line of a run says",
         "of two steps the second starts from the weights of the first",
     ]
     output.result_table(columns, rows, notes=notes)

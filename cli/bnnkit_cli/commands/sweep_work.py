@@ -47,7 +47,7 @@ class Sweep:
         found = len(self._schedule.of(State.finished))
         total = len(self._schedule.entries)
         before = f", {found} of them finished before" if found else ""
-        output.log(f"run {self._run.path}: {total} cells{before}")
+        output.log(f"run {self._run.path}: {total} {'cell' if total == 1 else 'cells'}{before}")
         with stop_on_signals() as stop, output.board() as board:
             self._display = Display(board)
             self._schedule.run(stop)
