@@ -31,7 +31,8 @@ def check_target(path: Path) -> None:
     if path.is_dir():
         raise UsageError(f"{path}: is a folder; the name of a file was needed", hint=f"ls {path}")
     if not path.parent.is_dir():
-        raise UsageError(f"{path}: its folder does not exist; an existing one was needed", hint=f"mkdir -p {path.parent}")
+        hint = f"mkdir -p {path.parent}"
+        raise UsageError(f"{path}: its folder does not exist; an existing one was needed", hint=hint)
 
 
 def write_bytes(path: Path, chunks: Iterable[Chunk]) -> None:
