@@ -186,7 +186,8 @@ def test_the_newest_run_comes_before_the_sample(bnnkit: Command) -> None:
     run = runs.create("train", "mlp", "")
     checkpoint.save(run.last, create_model("mlp", width=1, in_shape=(1, 8, 8)), metadata=metadata)
     _code, out, err = bnnkit("inject", "--bit", "6", "--limit", "20")
-    assert out.startswith(f"{run.last}: mlp width 1") and err.startswith(f"network: {run.last}\n")
+    assert out.startswith(f"{run.last}: mlp width 1") and f"\nnetwork: {run.last}\n" in err
+    assert err.startswith(f"warning: {run.last}: its training is not finished")
     shutil.copy(deploy.SAMPLE, "sample.safetensors")
     found = document(bnnkit, "--bit", "6", "--limit", "20", "--model", "sample.safetensors")
     assert found["checkpoint"] == "sample.safetensors"
@@ -296,7 +297,7 @@ def test_interrupted_before_anything_is_finished(bnnkit: Command, monkeypatch: p
         (["--bit", "6", "--limit", "0"], 2, "--limit", "bnnkit inject --help"),
         (["--bit", "6", "--adc-bit", "zero"], 2, "adc bits: 'zero'", "use 1"),
         (["--bit", "6", "--backend", "fast"], 2, "backend: 'fast' is unknown", "use auto"),
-        (["--bit", "6", "--model", "nothing"], 3, "'nothing': neither a checkpoint file, nor a run", "bnnkit train"),
+        (["--bit", "6", "--model", "nothing"], 3, "'nothing': neither a checkpoint file, nor a run", "bnnkit models list"),
         (["--bit", "6", "--picture", "a.jpg"], 2, "a.jpg: '.jpg' cannot be written", "name it a.png"),
         (["--bit", "6", "--picture", "no/a.png"], 2, "its folder does not exist", "mkdir -p no"),
         (["--bit", "6", "--dataset", "digist"], 2, "unknown dataset 'digist'", "did you mean 'digits'?"),
