@@ -297,7 +297,12 @@ def test_interrupted_before_anything_is_finished(bnnkit: Command, monkeypatch: p
         (["--bit", "6", "--limit", "0"], 2, "--limit", "bnnkit inject --help"),
         (["--bit", "6", "--adc-bit", "zero"], 2, "adc bits: 'zero'", "use 1"),
         (["--bit", "6", "--backend", "fast"], 2, "backend: 'fast' is unknown", "use auto"),
-        (["--bit", "6", "--model", "nothing"], 3, "'nothing': neither a checkpoint file, nor a run", "bnnkit models list"),
+        (
+            ["--bit", "6", "--model", "nothing"],
+            3,
+            "'nothing': neither a checkpoint file, nor a run",
+            "bnnkit models list",
+        ),
         (["--bit", "6", "--picture", "a.jpg"], 2, "a.jpg: '.jpg' cannot be written", "name it a.png"),
         (["--bit", "6", "--picture", "no/a.png"], 2, "its folder does not exist", "mkdir -p no"),
         (["--bit", "6", "--dataset", "digist"], 2, "unknown dataset 'digist'", "did you mean 'digits'?"),
