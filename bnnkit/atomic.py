@@ -28,8 +28,7 @@ def check_target(path: Path) -> None:
     Raises:
         UsageError: a folder, or a file in a folder that does not exist.
     """
-    if path.is_dir():
-        raise UsageError(f"{path}: is a folder; the name of a file was needed", hint=f"ls {path}")
+    _refuse_folder(path)
     if not path.parent.is_dir():
         hint = f"mkdir -p {path.parent}"
         raise UsageError(f"{path}: its folder does not exist; an existing one was needed", hint=hint)
@@ -55,8 +54,7 @@ def write_bytes(path: Path, chunks: Iterable[Chunk]) -> None:
         ...     (Path(folder) / "a.bin").read_bytes()
         b'one file'
     """
-    if path.is_dir():
-        check_target(path)
+    _refuse_folder(path)
     target = path.resolve() if path.is_symlink() else path
     partial = target.with_name(f".{target.name}.partial")
     try:
@@ -114,6 +112,11 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _refuse_folder(path: Path) -> None:
+    if path.is_dir():
+        raise UsageError(f"{path}: is a folder; the name of a file was needed", hint=f"ls {path}")
 
 
 def _discard(path: Path) -> None:

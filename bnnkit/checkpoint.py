@@ -254,7 +254,8 @@ def _header(path: Path, header: bytes, length: int, size: int) -> dict[str, Any]
     try:
         entries = json.loads(header)
         ends = [operator.index(entry["data_offsets"][1]) for name, entry in entries.items() if name != "__metadata__"]
-        dict(entries).get("__metadata__", {}).get("bnnkit")
+        if not isinstance(entries.get("__metadata__", {}), dict):
+            raise TypeError("the metadata are no dictionary")
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as failure:
         raise MismatchError(f"{path}: corrupt or not a safetensors file: no readable header", hint=RETRAIN) from failure
     needed = _LENGTH_BYTES + length + max(ends, default=0)

@@ -160,7 +160,7 @@ def _check_name(reference: str, root: Path) -> None:
     if reference == runs.LATEST or any(name.startswith(reference) for name in names):
         return
     near = difflib.get_close_matches(reference, [runs.LATEST, *MODELS, *names], n=1)
-    hint = f"did you mean '{near[0]}'?" if near else "bnnkit models list, or ls runs/train"
+    hint = f"did you mean '{near[0]}'?" if near else f"bnnkit models list, or ls {root / 'train'}"
     raise MissingError(
         f"'{reference}': neither a checkpoint file, nor a run in {root / 'train'}, nor a model", hint=hint
     )

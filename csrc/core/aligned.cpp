@@ -21,8 +21,7 @@ void prefer_huge_pages(void* data, int64_t bytes) {
 }
 
 unsigned char* allocate_lines(int64_t bytes) {
-    const int64_t lines = bytes / kLineBytes + 1;
-    void* data = std::aligned_alloc(kLineBytes, static_cast<size_t>(lines * kLineBytes));
+    void* data = std::aligned_alloc(kLineBytes, static_cast<size_t>(whole_lines(bytes)));
     if (!data) throw std::bad_alloc();
     prefer_huge_pages(data, bytes);
     return static_cast<unsigned char*>(data);

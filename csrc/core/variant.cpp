@@ -1,5 +1,6 @@
 #include "variant.h"
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdlib>
@@ -34,13 +35,12 @@ std::atomic<int>& ceiling() {
     return value;
 }
 
-std::array<std::atomic<int>, kKernels.size()>& last() {
-    static std::array<std::atomic<int>, kKernels.size()> ran;
-    static const bool unset = [] {
-        for (auto& isa : ran) isa = kUnset;
-        return true;
-    }();
-    (void)unset;
+struct LastRun : std::array<std::atomic<int>, kKernels.size()> {
+    LastRun() { std::fill(begin(), end(), kUnset); }
+};
+
+LastRun& last() {
+    static LastRun ran;
     return ran;
 }
 

@@ -9,7 +9,7 @@ namespace bnnkit::deploy {
 
 Memory::Memory(int64_t bytes) : bytes_(bytes) {
     data_ = allocate_lines(bytes);
-    memset(data_, 0, static_cast<size_t>(bytes) + 1);
+    memset(data_, 0, static_cast<size_t>(whole_lines(bytes)));
 }
 
 Memory::~Memory() { free(data_); }
