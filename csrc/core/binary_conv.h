@@ -17,13 +17,15 @@ struct BinaryConv {
     bool x_by_chunk = false;
     Threads threads = {};
 
-    int64_t x_pixel_words() const { return geometry.groups * layout.pixel_words(); }
-    int64_t x_plane_words() const { return geometry.batch * geometry.height * geometry.width * x_pixel_words(); }
-    int64_t w_plane_words() const { return geometry.out_channels * layout.row_words(); }
-    int x_shift(int plane) const { return x_thermometer ? 0 : plane; }
-    int w_shift(int plane) const { return w_thermometer ? 0 : plane; }
+    constexpr int64_t x_pixel_words() const { return geometry.groups * layout.pixel_words(); }
+    constexpr int64_t x_plane_words() const {
+        return geometry.batch * geometry.height * geometry.width * x_pixel_words();
+    }
+    constexpr int64_t w_plane_words() const { return geometry.out_channels * layout.row_words(); }
+    constexpr int x_shift(int plane) const { return x_thermometer ? 0 : plane; }
+    constexpr int w_shift(int plane) const { return w_thermometer ? 0 : plane; }
     // Largest magnitude of one product in integer units: the sum of plane weights of x times that of w.
-    int64_t product_bound() const {
+    constexpr int64_t product_bound() const {
         const int64_t qx = x_thermometer ? x_planes : (1 << x_planes) - 1;
         const int64_t qw = w_thermometer ? w_planes : (1 << w_planes) - 1;
         return qx * qw;

@@ -15,14 +15,18 @@ struct ConvGeometry {
     int64_t stride_h = 1, stride_w = 1, pad_h = 0, pad_w = 0, dilation_h = 1, dilation_w = 1;
     int64_t groups = 1;
 
-    int64_t out_height() const { return (height + 2 * pad_h - dilation_h * (kernel_h - 1) - 1) / stride_h + 1; }
-    int64_t out_width() const { return (width + 2 * pad_w - dilation_w * (kernel_w - 1) - 1) / stride_w + 1; }
-    int64_t out_pixels() const { return out_height() * out_width(); }
-    int64_t taps() const { return kernel_h * kernel_w; }
-    int64_t group_channels() const { return channels / groups; }
-    int64_t group_outputs() const { return out_channels / groups; }
+    constexpr int64_t out_height() const {
+        return (height + 2 * pad_h - dilation_h * (kernel_h - 1) - 1) / stride_h + 1;
+    }
+    constexpr int64_t out_width() const { return (width + 2 * pad_w - dilation_w * (kernel_w - 1) - 1) / stride_w + 1; }
+    constexpr int64_t out_pixels() const { return out_height() * out_width(); }
+    constexpr int64_t taps() const { return kernel_h * kernel_w; }
+    constexpr int64_t group_channels() const { return channels / groups; }
+    constexpr int64_t group_outputs() const { return out_channels / groups; }
     // Output pixel p reads exactly input pixel p: patches need no gathering.
-    bool pointwise() const { return taps() == 1 && stride_h == 1 && stride_w == 1 && pad_h == 0 && pad_w == 0; }
+    constexpr bool pointwise() const {
+        return taps() == 1 && stride_h == 1 && stride_w == 1 && pad_h == 0 && pad_w == 0;
+    }
 };
 
 // One group's reduction over taps * channels values, cut into arrays of word lines.
@@ -38,15 +42,15 @@ struct ArrayLayout {
     int64_t channels_per_array = 1;  // size of a chunk
     bool tap = false;                // mapping "tap" instead of "channel"
 
-    int64_t chunks() const { return ceil_div(channels, channels_per_array); }
-    int64_t chunk_channels(int64_t chunk) const {
+    constexpr int64_t chunks() const { return ceil_div(channels, channels_per_array); }
+    constexpr int64_t chunk_channels(int64_t chunk) const {
         return std::min(channels_per_array, channels - chunk * channels_per_array);
     }
-    int64_t slot_words() const { return words_for(channels_per_array); }
-    int64_t pixel_words() const { return chunks() * slot_words(); }
-    int64_t arrays() const { return tap ? taps * chunks() : chunks(); }
-    int64_t array_words() const { return tap ? slot_words() : words_for(taps * channels_per_array); }
-    int64_t row_words() const { return arrays() * array_words(); }
+    constexpr int64_t slot_words() const { return words_for(channels_per_array); }
+    constexpr int64_t pixel_words() const { return chunks() * slot_words(); }
+    constexpr int64_t arrays() const { return tap ? taps * chunks() : chunks(); }
+    constexpr int64_t array_words() const { return tap ? slot_words() : words_for(taps * channels_per_array); }
+    constexpr int64_t row_words() const { return arrays() * array_words(); }
 };
 
 constexpr int64_t kMaxTaps = 1024;    // 32 x 32 kernels; checked where the arguments are made

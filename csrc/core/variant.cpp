@@ -12,17 +12,20 @@ namespace bnnkit {
 namespace {
 
 constexpr std::array kKernels = {"pack", "xnor", "adc", "adc_backward", "bitplane", "bit_serial", "network"};
-constexpr std::array kIsas = {"reference", "neon", "avx2", "avx512", "amx"};
+constexpr std::array kIsas = {"reference", "neon", "avx2", "avx512", "amx", "cuda"};
+constexpr size_t kRanked = kIsas.size() - 1;  // all that a processor runs
 constexpr int kUnset = -1;
 
 int isa_named(const std::string& name) {
-    for (size_t i = 0; i < kIsas.size(); ++i) {
+    if (name == name_of(Isa::cuda))
+        throw std::invalid_argument("variant 'cuda' runs for tensors on a GPU; it cannot be asked for");
+    for (size_t i = 0; i < kRanked; ++i) {
         if (name != kIsas[i]) continue;
         if (usable(static_cast<Isa>(i))) return static_cast<int>(i);
         throw std::invalid_argument("variant '" + name + "' cannot run on this processor");
     }
     std::string known;
-    for (const char* isa : kIsas) known += (known.empty() ? "" : ", ") + std::string(isa);
+    for (size_t i = 0; i < kRanked; ++i) known += (known.empty() ? "" : ", ") + std::string(kIsas[i]);
     throw std::invalid_argument("unknown variant '" + name + "'; known: " + known);
 }
 
@@ -56,6 +59,7 @@ bool usable(Isa isa) {
         case Isa::avx2: return cpu_features().avx2;
         case Isa::avx512: return cpu_features().avx512;
         case Isa::amx: return cpu_features().amx;
+        case Isa::cuda: return false;
     }
     return false;
 }
@@ -65,11 +69,11 @@ bool allowed(Isa isa) {
     return usable(isa) && (most == kUnset || static_cast<int>(isa) <= most);
 }
 
-std::vector<std::string> known_variants() { return {kIsas.begin(), kIsas.end()}; }
+std::vector<std::string> known_variants() { return {kIsas.begin(), kIsas.begin() + kRanked}; }
 
 std::vector<std::string> usable_variants() {
     std::vector<std::string> names;
-    for (size_t i = 0; i < kIsas.size(); ++i)
+    for (size_t i = 0; i < kRanked; ++i)
         if (usable(static_cast<Isa>(i))) names.emplace_back(kIsas[i]);
     return names;
 }

@@ -12,7 +12,7 @@
 namespace bnnkit {
 
 enum class Kernel { pack, xnor, adc, adc_backward, bitplane, bit_serial, network };
-enum class Isa { reference, neon, avx2, avx512, amx };
+enum class Isa { reference, neon, avx2, avx512, amx, cuda };  // cuda: chosen by where the operands lie, never by rank
 
 const char* name_of(Kernel kernel);
 const char* name_of(Isa isa);

@@ -11,7 +11,9 @@ using namespace bnnkit;
 namespace {
 
 std::vector<Variant<AdcArgs>> variants() {
-#if defined(__x86_64__)
+#if defined(BNNKIT_EMULATED_CUDA)
+    return {{Isa::cuda, emulated_adc}};
+#elif defined(__x86_64__)
     return usable_of<AdcArgs>({{Isa::avx2, adc_avx2}, {Isa::avx512, adc_avx512}, {Isa::amx, adc_amx}});
 #elif defined(__aarch64__)
     return usable_of<AdcArgs>({{Isa::neon, adc_neon}});
@@ -81,7 +83,7 @@ Converter random_converter(Random& random, const DenseConv& dense) {
 
 TEST("adc: random convolutions and converters") {
     Random random(1);
-    for (int i = 0; i < 500; ++i) {
+    for (int i = 0; i < cases(500); ++i) {
         const DenseConv dense = random_conv(random);
         check_all(dense, random_converter(random, dense), i % 4 == 0);
     }

@@ -97,7 +97,9 @@ void check_close(const std::vector<float>& got, const std::vector<double>& want,
 
 std::vector<Variant<AdcBackwardArgs>> variants() {
     std::vector<Variant<AdcBackwardArgs>> all = {{Isa::reference, adc_backward_reference}};
-#if defined(__x86_64__)
+#if defined(BNNKIT_EMULATED_CUDA)
+    all.push_back({Isa::cuda, emulated_adc_backward});
+#elif defined(__x86_64__)
     for (const auto& variant : usable_of<AdcBackwardArgs>(
              {{Isa::avx2, adc_backward_avx2}, {Isa::avx512, adc_backward_avx512}, {Isa::amx, adc_backward_amx}}))
         all.push_back(variant);
@@ -126,7 +128,7 @@ void check_all(const Problem& problem) {
 
 TEST("adc_backward: random convolutions and slopes") {
     Random random(1);
-    for (int i = 0; i < 250; ++i) check_all(random_problem(random, random_conv(random, {60000})));
+    for (int i = 0; i < cases(250); ++i) check_all(random_problem(random, random_conv(random, {60000})));
 }
 
 TEST("adc_backward: matrix products with 1 to 1024 rows per array") {

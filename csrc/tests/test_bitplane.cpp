@@ -11,7 +11,9 @@ namespace {
 
 std::vector<Variant<BitplaneArgs>> variants() {
     std::vector<Variant<BitplaneArgs>> all = {{Isa::reference, bitplane_reference}};
-#if defined(__x86_64__)
+#if defined(BNNKIT_EMULATED_CUDA)
+    all.push_back({Isa::cuda, emulated_bitplane});
+#elif defined(__x86_64__)
     for (const auto& variant : usable_of<BitplaneArgs>({{Isa::avx2, bitplane_avx2}, {Isa::avx512, bitplane_avx512}}))
         all.push_back(variant);
 #elif defined(__aarch64__)
@@ -24,7 +26,7 @@ std::vector<Variant<BitplaneArgs>> variants() {
 
 TEST("bitplane: slices are the definition's, and merging restores the weights") {
     Random random(1);
-    for (int i = 0; i < 200; ++i) {
+    for (int i = 0; i < cases(200); ++i) {
         const int bits = static_cast<int>(random.between(1, 16)), cell_bit = static_cast<int>(random.between(1, 8));
         const int64_t count = random.chance(10) ? random.between(4000, 13000) : random.between(0, 200);
         BitplaneArgs args;

@@ -14,7 +14,9 @@ namespace {
 
 std::vector<Variant<PackArgs>> variants() {
     std::vector<Variant<PackArgs>> all = {{Isa::reference, pack_reference}};
-#if defined(__x86_64__)
+#if defined(BNNKIT_EMULATED_CUDA)
+    all.push_back({Isa::cuda, emulated_pack});
+#elif defined(__x86_64__)
     for (const auto& variant : usable_of<PackArgs>({{Isa::avx2, pack_avx2}, {Isa::avx512, pack_avx512}}))
         all.push_back(variant);
 #elif defined(__aarch64__)
@@ -93,7 +95,7 @@ std::string text(const PackArgs& a) {
 TEST("pack: every variant obeys the packing law") {
     Random random(1);
     const auto all = variants();
-    for (int i = 0; i < 400; ++i) {
+    for (int i = 0; i < cases(400); ++i) {
         PackArgs args = random_args(random);
         std::vector<float> x(static_cast<size_t>(args.batch * args.channels * args.pixels));
         for (float& v : x) v = random_value(random, args);
@@ -118,7 +120,7 @@ TEST("pack: every variant obeys the packing law") {
 TEST("pack: one NaN anywhere is reported") {
     Random random(2);
     const auto all = variants();
-    for (int i = 0; i < 150; ++i) {
+    for (int i = 0; i < cases(150); ++i) {
         PackArgs args = random_args(random);
         std::vector<float> x(static_cast<size_t>(args.batch * args.channels * args.pixels), 0.5f);
         std::vector<uint64_t> out(static_cast<size_t>(args.planes * args.plane_words()));
@@ -152,7 +154,7 @@ TEST("pack: nothing to pack") {
 
 TEST("arrange_kernels: rows obey the packing law") {
     Random random(3);
-    for (int i = 0; i < 300; ++i) {
+    for (int i = 0; i < cases(300); ++i) {
         const DenseConv dense = random_conv(random, {20000});
         const auto& g = dense.geometry;
         check::describe(dense.text());

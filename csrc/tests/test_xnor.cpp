@@ -10,7 +10,9 @@ using namespace bnnkit;
 namespace {
 
 std::vector<Variant<XnorArgs>> variants() {
-#if defined(__x86_64__)
+#if defined(BNNKIT_EMULATED_CUDA)
+    return {{Isa::cuda, emulated_xnor}};
+#elif defined(__x86_64__)
     return usable_of<XnorArgs>({{Isa::avx2, xnor_avx2}, {Isa::avx512, xnor_avx512}, {Isa::amx, xnor_amx}});
 #elif defined(__aarch64__)
     return usable_of<XnorArgs>({{Isa::neon, xnor_neon}});
@@ -58,7 +60,7 @@ std::vector<float> random_bias(Random& random, int64_t count) {
 
 TEST("xnor: random convolutions") {
     Random random(1);
-    for (int i = 0; i < 350; ++i) {
+    for (int i = 0; i < cases(350); ++i) {
         const DenseConv dense = random_conv(random, {150000, true, true});
         const auto bias = random_bias(random, dense.geometry.out_channels);
         check_all(dense, random.chance(50) ? bias.data() : nullptr, i % 4 == 0);

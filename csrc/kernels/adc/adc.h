@@ -14,6 +14,7 @@
 #include <cstddef>
 
 #include "../../core/binary_conv.h"
+#include "../../core/cuda/device.h"
 
 namespace bnnkit {
 
@@ -58,5 +59,9 @@ void adc_backward_neon(const AdcBackwardArgs& args);
 void adc_backward_avx2(const AdcBackwardArgs& args);
 void adc_backward_avx512(const AdcBackwardArgs& args);
 void adc_backward_amx(const AdcBackwardArgs& args);
+
+// Pointers are the device's, but for thresholds and levels, which the host reads.
+void adc_cuda(const AdcArgs& args, const Device& device);
+int64_t adc_cuda_workspace(const AdcArgs& args);
 
 }  // namespace bnnkit

@@ -5,6 +5,7 @@
 // Exact for 0 <= w < 2^bits, bits <= 16. When cell_bit does not divide bits the last slice is narrower; nothing is dropped.
 #pragma once
 
+#include "../../core/cuda/device.h"
 #include "../../core/packing.h"
 #include "../../core/parallel.h"
 
@@ -25,5 +26,6 @@ void bitplane_reference(const BitplaneArgs& args);
 void bitplane_neon(const BitplaneArgs& args);
 void bitplane_avx2(const BitplaneArgs& args);
 void bitplane_avx512(const BitplaneArgs& args);
+void bitplane_cuda(const BitplaneArgs& args, const Device& device);  // all pointers are the device's
 
 }  // namespace bnnkit

@@ -8,6 +8,7 @@
 // are 0. Refuses nothing by itself: `has_nan` tells the caller that some value was not a number.
 #pragma once
 
+#include "../../core/cuda/device.h"
 #include "../../core/geometry.h"
 #include "../../core/parallel.h"
 
@@ -30,11 +31,11 @@ struct PackArgs {
     bool* has_nan = nullptr;  // only ever set to true
     Threads threads = {};
 
-    int64_t group_channels() const { return channels / groups; }
-    int64_t chunks() const { return ceil_div(group_channels(), channels_per_array); }
-    int64_t slot_words() const { return words_for(channels_per_array); }
-    int64_t pixel_words() const { return groups * chunks() * slot_words(); }
-    int64_t plane_words() const { return batch * pixels * pixel_words(); }
+    constexpr int64_t group_channels() const { return channels / groups; }
+    constexpr int64_t chunks() const { return ceil_div(group_channels(), channels_per_array); }
+    constexpr int64_t slot_words() const { return words_for(channels_per_array); }
+    constexpr int64_t pixel_words() const { return groups * chunks() * slot_words(); }
+    constexpr int64_t plane_words() const { return batch * pixels * pixel_words(); }
 };
 
 void pack(const PackArgs& args);
@@ -48,5 +49,10 @@ void pack_reference(const PackArgs& args);
 void pack_neon(const PackArgs& args);
 void pack_avx2(const PackArgs& args);
 void pack_avx512(const PackArgs& args);
+
+// All pointers are the device's; `has_nan` may be memory of the host that the device sees.
+void pack_cuda(const PackArgs& args, const Device& device);
+void arrange_kernels_cuda(const uint64_t* pixels, int planes, const ConvGeometry& geometry, const ArrayLayout& layout,
+                          uint64_t* out, const Device& device);
 
 }  // namespace bnnkit

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "../../core/binary_conv.h"
+#include "../../core/cuda/device.h"
 
 namespace bnnkit {
 
@@ -23,5 +24,9 @@ void xnor_neon(const XnorArgs& args);
 void xnor_avx2(const XnorArgs& args);
 void xnor_avx512(const XnorArgs& args);
 void xnor_amx(const XnorArgs& args);
+
+// All pointers are the device's.
+void xnor_cuda(const XnorArgs& args, const Device& device);
+int64_t xnor_cuda_workspace(const XnorArgs& args);
 
 }  // namespace bnnkit
