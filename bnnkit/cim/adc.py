@@ -119,14 +119,16 @@ class Adc:
         """
         return _integer_thresholds(self.curve, self.rows if reach is None else reach, unit)
 
-    def gradient_table(self, unit: int = 1, reach: int | None = None) -> Tensor:
+    def gradient_table(
+        self, unit: int = 1, reach: int | None = None, device: torch.device | Literal["cpu"] = "cpu"
+    ) -> Tensor:
         """Return float32 [2*reach*unit + 1]: d converted / d ps at n = i - reach*unit (cached: do not write to it).
 
         `unit` and `reach` as in `thresholds`.
         """
-        return _gradient_table(
-            self.curve, self.rows if reach is None else reach, unit, self.rows, self.sigma, self.gradient
-        )
+        reached = self.rows if reach is None else reach
+        table = _gradient_table(self.curve, reached, unit, self.rows, self.sigma, self.gradient)
+        return table if torch.device(device).type == "cpu" else _copy_on(table, torch.device(device))
 
     def slope(self, ps: Tensor) -> Tensor:
         """Return d converted / d ps at each partial sum, float32."""
@@ -164,6 +166,13 @@ def _every_partial_sum(reach: int, unit: int) -> Tensor:
 
 def _slope(curve: Curve, ps: Tensor, rows: int, sigma: float, gradient: AdcGradient) -> Tensor:
     return curve.impulses(ps, sigma) if gradient == "iga" else (ps.abs() <= rows).float()
+
+
+@cache
+@torch.inference_mode(False)
+def _copy_on(table: Tensor, device: torch.device) -> Tensor:
+    # Tensors are keys by identity, and the tables are cached themselves: one copy per table and device.
+    return table.to(device)
 
 
 @cache

@@ -72,7 +72,7 @@ def adc_conv2d(
         bias,
         adc.thresholds(unit, reach),
         adc.levels,
-        adc.gradient_table(unit, reach),
+        adc.gradient_table(unit, reach, x.device),
         adc.scale,
         adc.offset,
         1 / a.unit,

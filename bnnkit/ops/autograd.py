@@ -124,6 +124,51 @@ def _fake_adc_conv2d_backward(
     return [gx, gy.new_empty((w_bits.shape[1], channels // groups, kernel[0], kernel[1]))]
 
 
+def _fake_adc_gradient_factors(
+    gy: Tensor,
+    x_bits: Tensor,
+    w_bits: Tensor,
+    slopes: Tensor | None,
+    x_thermometer: bool,
+    w_thermometer: bool,
+    channels: int,
+    kernel: _Ints,
+    stride: _Ints,
+    padding: _Ints,
+    dilation: _Ints,
+    groups: int,
+    channels_per_array: int,
+    tap: bool,
+    first_array: int,
+    arrays: int,
+    bfloat16: bool,
+) -> list[Tensor]:
+    lines = 128 * -(-_words(channels_per_array * (1 if tap else kernel[0] * kernel[1])) // 2)
+    matrices, pixels, outputs = groups * arrays, gy.shape[0] * gy.shape[2] * gy.shape[3], w_bits.shape[1] // groups
+    dtype = torch.bfloat16 if bfloat16 else torch.float32
+    sizes = (matrices, pixels, outputs), (matrices, pixels, lines), (matrices, outputs, lines)
+    return [gy.new_empty(size, dtype=dtype) for size in sizes]
+
+
+def _fake_adc_fold_gradients(
+    patches: Tensor,
+    rows: Tensor,
+    gx: Tensor,
+    gw: Tensor,
+    x_unit: float,
+    w_unit: float,
+    kernel: _Ints,
+    stride: _Ints,
+    padding: _Ints,
+    dilation: _Ints,
+    groups: int,
+    channels_per_array: int,
+    tap: bool,
+    first_array: int,
+) -> None:
+    return None
+
+
 def _fake_bit_serial_conv2d(
     x_bits: Tensor,
     cells: Tensor,
@@ -210,6 +255,8 @@ def _gradients(ctx: Any, gy: Tensor, slopes: Tensor | None) -> tuple[Tensor, Ten
 
 
 def _xnor_backward(ctx: Any, gy: Tensor) -> tuple[Tensor | None, ...]:
+    if gy.is_cuda:
+        return _xnor_backward_by_torch(ctx, gy)
     return None, None, *_gradients(ctx, gy, None), *[None] * 6
 
 
@@ -218,7 +265,7 @@ def _xnor_backward_by_torch(ctx: Any, gy: Tensor) -> tuple[Tensor | None, ...]:
 
 
 def _torch_gradients(ctx: Any, gy: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return the gradients of a convolution without converters by torch's own, for processors where that is faster."""
+    """Return the gradients of a convolution without converters by torch's own, where that is faster: on GPUs and some processors."""
     x_bits, w_bits = ctx.saved_tensors
     channels, kernel, stride, padding, dilation = ctx.geometry
     x = _signs(x_bits[0], channels).permute(0, 3, 1, 2)
@@ -253,6 +300,8 @@ def register(*, kernel_gradients: bool) -> None:
         _fake_xnor_conv2d,
         _fake_adc_conv2d,
         _fake_adc_conv2d_backward,
+        _fake_adc_gradient_factors,
+        _fake_adc_fold_gradients,
         _fake_bit_serial_conv2d,
         _fake_bit_serial_histogram,
         _fake_slice_weights,

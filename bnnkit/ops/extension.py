@@ -13,7 +13,7 @@ from types import ModuleType
 import torch
 
 from bnnkit.errors import MissingError, UsageError
-from bnnkit.ops import autograd
+from bnnkit.ops import autograd, cuda
 
 
 @cache
@@ -34,7 +34,23 @@ def load() -> ModuleType:
         raise MissingError(f"extension: the compiled kernels do not load: {error}", hint=hint) from error
     # Tiles multiply and AVX-512 looks sums up faster than torch convolves.
     autograd.register(kernel_gradients=not {"amx", "avx512"}.isdisjoint(module.usable_variants()))
+    library = cuda_library()
+    if library is not None and torch.cuda.is_available():
+        try:
+            torch.ops.load_library(str(library))
+        except OSError as error:
+            raise MissingError(f"extension: the CUDA kernels do not load: {error}", hint=hint) from error
+        cuda.register()
     return module
+
+
+def cuda_library() -> Path | None:
+    """Return where the CUDA kernels lie; None for a build without them. They are loaded where torch sees a GPU."""
+    spec = importlib.util.find_spec("bnnkit._C")
+    if spec is None or spec.origin is None:
+        return None
+    library = Path(spec.origin).with_name("_ops_cuda.so")
+    return library if library.is_file() else None
 
 
 def variants() -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from bnnkit import ops
 from bnnkit.errors import MissingError, UsageError
 from bnnkit.quantizers import GRADIENTS
 from bnnkit.train.config import Config, flag
@@ -59,6 +60,9 @@ def check(config: Config) -> None:
     _check_loss(config)
     if config.device == "cuda" and not torch.cuda.is_available():
         raise MissingError("--device cuda: torch sees no GPU here; one was needed", hint="--device cpu")
+    if config.device == "cuda" and ops.cuda_library() is None:
+        hint = "put nvcc on the PATH and build again, or --device cpu"
+        raise MissingError("--device cuda: bnnkit was built without its CUDA kernels", hint=hint)
 
 
 def _check_teacher(config: Config) -> None:

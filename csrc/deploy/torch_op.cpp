@@ -24,7 +24,8 @@ Tensor run_networks(Ints numbers, Tensor images, int64_t classes, std::optional<
         STD_TORCH_CHECK(network->classes() == classes, "classes: the network has ", network->classes());
         networks.push_back(network);
     }
-    Tensor logits = empty_output({static_cast<int64_t>(numbers.size()), images.size(0), classes}, ScalarType::Float);
+    Tensor logits =
+        empty_output(images, {static_cast<int64_t>(numbers.size()), images.size(0), classes}, ScalarType::Float);
     deploy::run(networks, data_of<uint8_t>(images), indices ? data_of<int64_t>(*indices) : nullptr, images.size(0),
                 static_cast<float*>(logits.mutable_data_ptr()), torch_threads());
     return logits;

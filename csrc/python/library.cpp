@@ -21,6 +21,15 @@ STABLE_TORCH_LIBRARY(bnnkit, m) {
         "adc_conv2d_backward(Tensor gy, Tensor x_bits, Tensor w_bits, Tensor? slopes, float x_unit, float w_unit, "
         "bool x_thermometer, bool w_thermometer, int channels, int[] kernel, int[] stride, int[] padding, "
         "int[] dilation, int groups, int channels_per_array, bool tap) -> Tensor[]");
+    // The backward pass on a GPU, in two steps around a library's matrix products; bnnkit/ops/cuda.py joins them.
+    m.def(
+        "adc_gradient_factors(Tensor gy, Tensor x_bits, Tensor w_bits, Tensor? slopes, bool x_thermometer, "
+        "bool w_thermometer, int channels, int[] kernel, int[] stride, int[] padding, int[] dilation, int groups, "
+        "int channels_per_array, bool tap, int first_array, int arrays, bool bfloat16) -> Tensor[]");
+    m.def(
+        "adc_fold_gradients(Tensor patches, Tensor rows, Tensor(a!) gx, Tensor(b!) gw, float x_unit, float w_unit, "
+        "int[] kernel, int[] stride, int[] padding, int[] dilation, int groups, int channels_per_array, bool tap, "
+        "int first_array) -> ()");
     m.def(
         "bit_serial_conv2d(Tensor x_bits, Tensor cells, int[] slice_planes, int[] plane_weights, int[] dummies, "
         "Tensor? codes, int low, Tensor? gain, Tensor? shift, float top, Tensor factor, Tensor base, float scale, "

@@ -1,4 +1,6 @@
 // Tensors to kernel arguments: shape checks that name the argument, and torch's threads lent to the kernels.
+//
+// Each library of ops serves one device: `_ops` the CPU, `_ops_cuda` (BNNKIT_CUDA_OPS) NVIDIA's GPUs.
 #pragma once
 
 #include <torch/csrc/stable/library.h>
@@ -25,10 +27,26 @@ inline Threads torch_threads() {
             static_cast<int>(torch::stable::get_num_threads())};
 }
 
-inline void check_dense(const Tensor& t, const char* name, ScalarType type, const char* type_name) {
-    STD_TORCH_CHECK(t.is_cpu(), name, ": lies on another device; needed a CPU tensor");
+#if defined(BNNKIT_CUDA_OPS)
+constexpr const char* kDeviceName = "CUDA";
+inline bool lies_here(const Tensor& t) { return t.is_cuda(); }
+#else
+constexpr const char* kDeviceName = "CPU";
+inline bool lies_here(const Tensor& t) { return t.is_cpu(); }
+#endif
+
+inline void check_device(const Tensor& t, const char* name) {
+    STD_TORCH_CHECK(lies_here(t), name, ": lies on another device; needed a ", kDeviceName, " tensor");
+}
+
+inline void check_type(const Tensor& t, const char* name, ScalarType type, const char* type_name) {
     STD_TORCH_CHECK(t.scalar_type() == type, name, ": has the wrong dtype; needed ", type_name);
     STD_TORCH_CHECK(t.is_contiguous(), name, ": is not contiguous; needed a dense row-major tensor");
+}
+
+inline void check_dense(const Tensor& t, const char* name, ScalarType type, const char* type_name) {
+    check_device(t, name);
+    check_type(t, name, type, type_name);
 }
 
 template <class T>
@@ -112,10 +130,15 @@ inline Ints output_size(const BinaryConv& conv) {
     return {g.batch, g.out_channels, g.out_height(), g.out_width()};
 }
 
-inline Tensor empty_output(const Ints& size, ScalarType type) {
+// Uninitialized, on the device of `like`.
+inline Tensor empty_output([[maybe_unused]] const Tensor& like, const Ints& size, ScalarType type) {
+#if defined(BNNKIT_CUDA_OPS)
+    return torch::stable::new_empty(like, size, type);
+#else
     Tensor out = torch::stable::empty(size, type);
     prefer_huge_pages(out.mutable_data_ptr(), out.numel() * static_cast<int64_t>(out.element_size()));
     return out;
+#endif
 }
 
 inline const float* optional_bias(const std::optional<Tensor>& bias, int64_t out_channels) {

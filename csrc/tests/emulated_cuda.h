@@ -24,6 +24,7 @@
 #define __device__
 #define __host__
 #define __forceinline__ inline
+#define __noinline__ [[gnu::noinline]]
 #define __launch_bounds__(...)
 #define __grid_constant__
 
@@ -208,12 +209,12 @@ inline uint32_t __float_as_uint(float value) {
     memcpy(&bits, &value, sizeof(bits));
     return bits;
 }
+inline void atomicOr(uint32_t* to, uint32_t bits) { *to |= bits; }
 using std::isnan;
 
 namespace bnnkit {
 
 inline unsigned char* dynamic_shared() { return emulated_cuda::block.shared.data(); }
-inline int64_t most_shared_bytes() { return emulated_cuda::kSharedBytes; }
 
 template <class... Parameters>
 void launch(void (*kernel)(Parameters...), dim3 grid, int threads, int64_t shared_bytes, void*,
@@ -229,6 +230,8 @@ void launch(void (*kernel)(Parameters...), dim3 grid, int threads, int64_t share
             for (blockIdx.x = 0; blockIdx.x < grid.x; ++blockIdx.x) emulated_cuda::run_block(threads);
 }
 
+inline void* host_memory(int64_t bytes) { return operator new(static_cast<size_t>(bytes)); }
+inline void download(void* to, const void* from, int64_t bytes, void*) { memcpy(to, from, static_cast<size_t>(bytes)); }
 inline void upload(void* to, const void* from, int64_t bytes, void*) { memcpy(to, from, static_cast<size_t>(bytes)); }
 
 #if !defined(BNNKIT_PORTABLE_CUDA)

@@ -57,6 +57,15 @@ TEST("bitplane: slices are the definition's, and merging restores the weights") 
                 args.weights = merged.data();
                 variant.run(args);
                 CHECK_SAME(merged, weights);
+#if defined(BNNKIT_EMULATED_CUDA)
+                uint32_t used = 0, sliced = 0;
+                for (int32_t w : weights) used |= static_cast<uint32_t>(w);
+                for (uint8_t slice : slices) sliced |= slice;
+                CHECK_EQ(used_bits_cuda(args, EmulatedDevice(sizeof used)), sliced);
+                args.direction = BitplaneArgs::Direction::slice;
+                args.weights = copy.data();
+                CHECK_EQ(used_bits_cuda(args, EmulatedDevice(sizeof used)), used);
+#endif
             }
         }
     }

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "../kernels/adc/count_converter.h"
+#include "../kernels/adc/cuda_converter.h"
 #include "../kernels/adc/sum_converter.h"
 #include "check.h"
 #include "plain_threads.h"
@@ -181,6 +182,64 @@ TEST("converters: borders and remainders, several numbers of valid rows in one c
         const auto scale = static_cast<double>(dense.bound()) * (random.chance(50) ? 1.0 : 1.7);
         check_both(dense, random_table(random, dense.bound(), scale, dense.arrays()));
     }
+}
+
+// The level a GPU reads at this partial sum of the only array.
+int64_t level_on_gpu(const CudaConverter& converter, int64_t ps) {
+    using Method = CudaConverter::Method;
+    uint32_t added = 0;
+    switch (converter.method) {
+        case Method::single: added = ps < converter.threshold; break;
+        case Method::uniform: {
+            const int64_t sum = ps * converter.factor + converter.shift;
+            CHECK(sum >= 0 && sum < int64_t{1} << 31);
+            added = static_cast<uint32_t>(sum >> CudaConverter::kCodeShift);
+            break;
+        }
+        case Method::table:
+            added = static_cast<uint32_t>(converter.table.at(static_cast<size_t>(ps + converter.bound)));
+            break;
+        case Method::search: {
+            const size_t count = converter.table.size() / 2;
+            size_t code = 0;
+            while (code < count && ps >= converter.table[code]) ++code;
+            added = static_cast<uint32_t>(converter.table[count + code]);
+        }
+    }
+    return static_cast<int32_t>(converter.gain * added + converter.correction);
+}
+
+TEST("converters: a GPU's restatement reads the same level at every partial sum, by every method") {
+    Random random(9);
+    int seen[4] = {};
+    for (int i = 0; i < 3000; ++i) {
+        DenseConv dense = random_conv(random);
+        dense.tap = false;
+        dense.channels_per_array = dense.geometry.group_channels();  // one array
+        const PackedConv packed(dense, one_thread());
+        const Table table = random_table(random, dense.bound(), static_cast<double>(dense.bound()), 1);
+        const CudaConverter converter(args_of(packed.conv, table));
+        check::describe("method ", static_cast<int>(converter.method), ", ", dense.text(), ", ", table.text());
+        CHECK_EQ(converter.bound, dense.bound());
+        ++seen[static_cast<int>(converter.method)];
+        for (int64_t ps = -dense.bound(); ps <= dense.bound(); ++ps)
+            CHECK_EQ(level_on_gpu(converter, ps), table.level(ps));
+    }
+    check::describe("methods seen");
+    for (int count : seen) CHECK(count > 50);
+}
+
+TEST("converters: a GPU converts the usual arrays in one or two instructions") {
+    using Method = CudaConverter::Method;
+    Random random(10);
+    for (int64_t rows : {64, 126, 128, 256, 512})
+        for (int bits = 1; bits <= 4; ++bits) {
+            const DenseConv dense = matrix_product(random, 1, 1, 2 * rows, rows);
+            const PackedConv packed(dense, one_thread());
+            const Table table = uniform_table(bits, static_cast<double>(rows));
+            check::describe(rows, " rows, ", table.text());
+            CHECK(CudaConverter(args_of(packed.conv, table)).method == (bits == 1 ? Method::single : Method::uniform));
+        }
 }
 
 int main() { return check::run_tests(); }

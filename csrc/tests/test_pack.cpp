@@ -185,6 +185,12 @@ TEST("arrange_kernels: rows obey the packing law") {
         arrange_kernels(pixels.data(), dense.w.planes, g, layout_of(g, dense.channels_per_array, dense.tap),
                         rows.data());
         CHECK_SAME(rows, expected);
+#if defined(BNNKIT_EMULATED_CUDA)
+        std::fill(rows.begin(), rows.end(), ~uint64_t{0});
+        arrange_kernels_cuda(pixels.data(), dense.w.planes, g, layout_of(g, dense.channels_per_array, dense.tap),
+                             rows.data(), EmulatedDevice(0));
+        CHECK_SAME(rows, expected);
+#endif
     }
 }
 

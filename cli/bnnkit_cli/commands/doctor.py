@@ -73,6 +73,7 @@ def _extension() -> tuple[dict[str, Any], MissingError | None]:
     return {
         "loaded": True,
         "build": extension.build_info(),
+        "cuda_kernels": ops.cuda_library() is not None,
         "cpu": ops.cpu_features(),
         "variants_known": ops.variants(),
         "variants_usable": ops.usable_variants(),
@@ -122,6 +123,7 @@ def _print(report: dict[str, Any], outcomes: Sequence[Outcome]) -> None:
     if extension["loaded"]:
         rows += [
             ("extension", ", ".join(f"{key} {value}" for key, value in extension["build"].items())),
+            ("CUDA kernels", "built" if extension["cuda_kernels"] else "not built: nvcc was missing"),
             ("CPU features", " ".join(name for name, present in extension["cpu"].items() if present) or "none used"),
             ("variants known", " ".join(extension["variants_known"])),
             ("variants usable", " ".join(extension["variants_usable"])),

@@ -21,14 +21,6 @@ __device__ __forceinline__ unsigned char* dynamic_shared() {
     return bytes;
 }
 
-// Shared memory that a block may have on the current device.
-inline int64_t most_shared_bytes() {
-    int device = 0, bytes = 0;
-    check_cuda(cudaGetDevice(&device), "current device");
-    check_cuda(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), "shared memory");
-    return bytes;
-}
-
 // Runs kernel<<<grid, threads, shared_bytes, stream>>>(args...). An empty grid runs nothing.
 template <class... Parameters>
 void launch(void (*kernel)(Parameters...), dim3 grid, int threads, int64_t shared_bytes, void* stream,
@@ -50,8 +42,20 @@ inline void upload(void* to, const void* from, int64_t bytes, void* stream) {
                "copy to the device");
 }
 
-inline void clear(void* to, int64_t bytes, void* stream) {
-    check_cuda(cudaMemsetAsync(to, 0, static_cast<size_t>(bytes), static_cast<cudaStream_t>(stream)), "clear");
+// Copies to the host and waits for it.
+inline void download(void* to, const void* from, int64_t bytes, void* stream) {
+    check_cuda(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost,
+                               static_cast<cudaStream_t>(stream)),
+               "copy to the host");
+    check_cuda(cudaStreamSynchronize(static_cast<cudaStream_t>(stream)), "copy to the host");
+}
+
+// Memory of the host that every device reads and writes; never freed.
+inline void* host_memory(int64_t bytes) {
+    void* memory = nullptr;
+    check_cuda(cudaHostAlloc(&memory, static_cast<size_t>(bytes), cudaHostAllocPortable | cudaHostAllocMapped),
+               "memory of the host");
+    return memory;
 }
 
 }  // namespace bnnkit

@@ -134,6 +134,33 @@ __device__ __forceinline__ void for_each_count(const Body& body) {
             for (int i = 0; i < 4; ++i) body(r, c, i);
 }
 
+// The rows of a thread: half 0 holds values 0 and 1 of a count, half 1 values 2 and 3.
+template <class Shape, class Body>
+__device__ __forceinline__ void for_each_row(const Body& body) {
+#pragma unroll
+    for (int r = 0; r < Shape::kRowTiles; ++r)
+#pragma unroll
+        for (int half = 0; half < 2; ++half) body(r, half);
+}
+
+// Calls body(r, c, i, at, output) for every value inside the matrix, `at` being its index in [images][outputs][pixels]. What a
+// row needs is computed once per row, or code and its compilation grow with the number of values.
+template <class Shape, class Body>
+__device__ __forceinline__ void for_each_result(const TilePlace<Shape>& place, int64_t pixels, int64_t outputs,
+                                                const Body& body) {
+    int64_t first[Shape::kRowTiles][2];  // of output 0
+    for_each_row<Shape>([&](int r, int half) {
+        const int row = place.row(r, 2 * half);
+        first[r][half] = row / pixels * outputs * pixels + row % pixels;
+    });
+    for_each_count<Shape>([&](int r, int c, int i) {
+        const int row = place.row(r, i), column = place.column(c, i);
+        if (!place.inside(row, column)) return;
+        const int output = place.output(column);
+        body(r, c, i, first[r][i / 2] + output * pixels, output);
+    });
+}
+
 template <class Shape, bool kOnePair, class Sink>
 __global__ void __launch_bounds__(kTileThreads)
     tile_product(const __grid_constant__ TileOperands operands,

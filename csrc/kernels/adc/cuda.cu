@@ -44,17 +44,14 @@ public:
             [&](int r, int c, int i) { sums_[r][c][i] += convert_.code(counts[r][c][i], row_[r][i / 2]); });
     }
     __device__ void finish(const typename Shape::Counts&) const {
-        const int64_t pixels = output_.g.out_pixels();
-        for_each_count<Shape>([&](int r, int c, int i) {
-            const int row = place_.row(r, i), column = place_.column(c, i);
-            if (!place_.inside(row, column)) return;
-            const int output = place_.output(column);
-            const auto total =
-                static_cast<int32_t>(output_.gain * static_cast<uint32_t>(sums_[r][c][i]) + output_.correction);
-            const double sum = output_.scale * total + output_.offset;
-            output_.y[(row / pixels * output_.g.out_channels + output) * pixels + row % pixels] =
-                static_cast<float>(output_.bias ? sum + static_cast<double>(output_.bias[output]) : sum);
-        });
+        for_each_result<Shape>(
+            place_, output_.g.out_pixels(), output_.g.out_channels, [&](int r, int c, int i, int64_t at, int output) {
+                const auto total =
+                    static_cast<int32_t>(output_.gain * static_cast<uint32_t>(sums_[r][c][i]) + output_.correction);
+                const double sum = output_.scale * total + output_.offset;
+                output_.y[at] =
+                    static_cast<float>(output_.bias ? sum + static_cast<double>(output_.bias[output]) : sum);
+            });
     }
 
 private:

@@ -32,13 +32,8 @@ public:
 
     __device__ SlopeSink(const Parameters& p, const TilePlace<Shape>& place)
         : p_(p), place_(place), valid_(place, p.geometry) {
-        const int64_t pixels = p.geometry.out_pixels();
-        for_each_count<Shape>([&](int r, int c, int i) {
-            const int row = place.row(r, i), column = place.column(c, i);
-            const int64_t image = row / pixels * p.geometry.out_channels;
-            gy_[r][c][i] =
-                place.inside(row, column) ? p.gy[(image + place.output(column)) * pixels + row % pixels] : 0.0f;
-        });
+        for_each_result<Shape>(place, p.geometry.out_pixels(), p.geometry.out_channels,
+                               [&](int r, int c, int i, int64_t at, int) { gy_[r][c][i] = p.gy[at]; });
     }
     __device__ void origin(int array, typename Shape::Origin&) {
         valid_.each(p_.geometry, p_.layout, p_.product, array,
@@ -61,7 +56,7 @@ private:
     TilePlace<Shape> place_;
     ValidRows<Shape> valid_;
     int row_[Shape::kRowTiles][2] = {};
-    float gy_[Shape::kRowTiles][Shape::kColumnTiles][4];
+    float gy_[Shape::kRowTiles][Shape::kColumnTiles][4] = {};
 };
 
 // The integers that the pieces of some arrays stand for: bits of the first half count +1, of the second -1.

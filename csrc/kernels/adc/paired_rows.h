@@ -42,7 +42,7 @@ template <class Shape>
 class ValidRows {
 public:
     __device__ ValidRows(const TilePlace<Shape>& place, const ConvGeometry& g) {
-        for_each_row([&](int r, int half) {
+        for_each_row<Shape>([&](int r, int half) {
             const int row = place.row(r, 2 * half);
             const Corner corner = corner_of(g, row < place.rows ? row : 0);
             y_[r][half] = static_cast<int>(corner.y);
@@ -57,21 +57,13 @@ public:
                          const Body& body) const {
         const int64_t chunk = layout.tap ? array % layout.chunks() : array, tap = array / layout.chunks();
         const int weight = static_cast<int>(layout.chunk_channels(chunk)) * product;
-        for_each_row([&](int r, int half) {
+        for_each_row<Shape>([&](int r, int half) {
             const bool present = !layout.tap || tap_valid(g, {0, y_[r][half], x_[r][half]}, tap);
             body(r, half, layout.tap ? (present ? weight : 0) : taps_[r][half] * weight);
         });
     }
 
 private:
-    template <class Body>
-    static __device__ void for_each_row(const Body& body) {
-#pragma unroll
-        for (int r = 0; r < Shape::kRowTiles; ++r)
-#pragma unroll
-            for (int half = 0; half < 2; ++half) body(r, half);
-    }
-
     int y_[Shape::kRowTiles][2], x_[Shape::kRowTiles][2], taps_[Shape::kRowTiles][2];
 };
 

@@ -112,7 +112,7 @@ Tensor bit_serial_conv2d(Tensor x_bits, Tensor cells, Ints slice_planes, Ints pl
     set_noise(args, noise_amplitude, noise_normal, noise_seed, first_image);
     args.scale = scale;
     args.bias = optional_bias(bias, args.conv.geometry.out_channels);
-    Tensor y = empty_output(output_size(args.conv), ScalarType::Float);
+    Tensor y = empty_output(x_bits, output_size(args.conv), ScalarType::Float);
     args.y = static_cast<float*>(y.mutable_data_ptr());
     bit_serial(args);
     return y;

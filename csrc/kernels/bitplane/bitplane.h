@@ -26,6 +26,10 @@ void bitplane_reference(const BitplaneArgs& args);
 void bitplane_neon(const BitplaneArgs& args);
 void bitplane_avx2(const BitplaneArgs& args);
 void bitplane_avx512(const BitplaneArgs& args);
-void bitplane_cuda(const BitplaneArgs& args, const Device& device);  // all pointers are the device's
+
+// All pointers are the device's.
+void bitplane_cuda(const BitplaneArgs& args, const Device& device);
+// All bits of all values that `bitplane_cuda` would read; waits for the device. Workspace: the result.
+uint32_t used_bits_cuda(const BitplaneArgs& args, const Device& device);
 
 }  // namespace bnnkit

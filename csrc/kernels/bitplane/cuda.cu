@@ -22,7 +22,24 @@ __global__ void merge(BitplaneArgs args) {
     });
 }
 
+__global__ void collect_bits(BitplaneArgs args, uint32_t* used) {
+    const bool weights = args.direction == BitplaneArgs::Direction::slice;
+    uint32_t own = 0;
+    for_each_item(weights ? args.count : args.slice_count * args.count,
+                  [&](int64_t i) { own |= weights ? static_cast<uint32_t>(args.weights[i]) : args.slices[i]; });
+    atomicOr(used, own);
+}
+
 }  // namespace
+
+uint32_t used_bits_cuda(const BitplaneArgs& args, const Device& device) {
+    uint32_t used = 0;
+    upload(device.workspace, &used, sizeof used, device.stream);
+    launch(collect_bits, blocks_for(args.slice_count * args.count), kThreads, 0, device.stream, args,
+           static_cast<uint32_t*>(device.workspace));
+    download(&used, device.workspace, sizeof used, device.stream);
+    return used;
+}
 
 void bitplane_cuda(const BitplaneArgs& args, const Device& device) {
     const bool slicing = args.direction == BitplaneArgs::Direction::slice;

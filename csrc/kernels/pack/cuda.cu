@@ -1,6 +1,8 @@
 #include "../../core/cuda/patch_word.h"
 #include "pack.h"
 
+#include <new>
+
 namespace bnnkit {
 namespace {
 
@@ -51,6 +53,11 @@ __global__ void arrange_words(BinaryConv kernels, int planes, uint64_t* out) {
 }
 
 }  // namespace
+
+bool* noted_nan_cuda() {
+    static bool* const noted = new (host_memory(sizeof(bool))) bool(false);
+    return noted;
+}
 
 void pack_cuda(const PackArgs& args, const Device& device) {
     launch(pack_words, blocks_for(args.batch * args.pixels * args.pixel_words()), kThreads, 0, device.stream, args);

@@ -50,7 +50,8 @@ void pack_neon(const PackArgs& args);
 void pack_avx2(const PackArgs& args);
 void pack_avx512(const PackArgs& args);
 
-// All pointers are the device's; `has_nan` may be memory of the host that the device sees.
+// All pointers are the device's; `has_nan` may be `noted_nan_cuda()`, memory of the host that every device can write to.
+bool* noted_nan_cuda();  // one per process, false at first
 void pack_cuda(const PackArgs& args, const Device& device);
 void arrange_kernels_cuda(const uint64_t* pixels, int planes, const ConvGeometry& geometry, const ArrayLayout& layout,
                           uint64_t* out, const Device& device);
