@@ -44,25 +44,26 @@ def cases(plan: Plan) -> Iterator[Case]:
     """Build one case per shape."""
     for m, n, k in plan.shapes:
         x, w = dense.signs((m, k), seed=1), dense.signs((n, k), seed=2)
-        plain = packed.pack_activations(x, packed.whole(k)), packed.pack_weights(w, packed.whole(k))
+        here = x.to(plan.device), w.to(plan.device)
+        plain = packed.pack_activations(here[0], packed.whole(k)), packed.pack_weights(here[1], packed.whole(k))
         oracle = ProductOracle(x, w, reference.xnor_gemm)
         against = (PLAIN, *dense.row_names(plan.against))
-        converted = list(_converted(x, w))
+        converted = list(_converted(x, w, plan.device))
         sides: list[Side] = []
         for threads in plan.threads:
-            sides += dense.product_sides(x, w, plan.against, threads)
+            sides += dense.product_sides(x, w, plan.against, threads, plan.device)
             for variant in plan.variants:
                 sides.append(xnor.product_side(plan, plain, (m, n, k), oracle, threads, variant))
             for variant, (name, call, its_oracle) in product(plan.variants, converted):
                 check = xnor.checked(its_oracle, call)
                 work = Work(m * n * k, "bMAC")
-                sides.append(Side(name, call, work, threads, variant, ("adc",), check, against))
+                sides.append(Side(name, call, work, threads, variant, ("adc",), check, against, device=plan.device))
         yield Case(f"{m} x {n} x {k}", sides)
 
 
-def _converted(x: Tensor, w: Tensor) -> Iterator[tuple[str, Callable[[], Tensor], ProductOracle]]:
+def _converted(x: Tensor, w: Tensor, device: str) -> Iterator[tuple[str, Callable[[], Tensor], ProductOracle]]:
     layout = packed.arrays_of(x.shape[1], ROWS)
-    bits = packed.pack_activations(x, layout), packed.pack_weights(w, layout)
+    bits = packed.pack_activations(x.to(device), layout), packed.pack_weights(w.to(device), layout)
     for name, (adc, curve) in converters().items():
         expected = partial(reference.adc_gemm, bias=None, rows=ROWS, curve=curve, grid=(adc.scale, adc.offset))
         yield name, partial(packed.adc_product, bits, layout, adc), ProductOracle(x, w, expected)
@@ -78,5 +79,6 @@ BENCHES.register("adc")(
         every_variant=True,
         cases=cases,
         notes=NOTES,
+        gpu_shapes=xnor.GPU_SHAPES,
     )
 )

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from bnnkit import ops
 from bnnkit.bench import machine
 from bnnkit.bench.report import Check, Limit, Row, Work
-from bnnkit.bench.timing import Budget, Clock, Sampler, Samples, Stopwatch, interleave, quantile
+from bnnkit.bench.timing import Budget, Clock, CudaStopwatch, Sampler, Samples, Stopwatch, interleave, quantile
 
 SINGLE = "1 thread"
+CUDA = "cuda"
+
+LimitLoops: TypeAlias = machine.LimitLoop | machine.MatrixLoop
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Side:
             times are per unit of work where both have the same.
         memory: measures its peak bytes, after everything was timed.
         stages: returns the share of the time per stage, after everything was timed.
+        device: where it runs, "cpu" or "cuda".
     """
 
     name: str
@@ -41,6 +46,7 @@ class Side:
     against: tuple[str, ...] = ()
     memory: Callable[[], int] | None = None
     stages: Callable[[], dict[str, float]] | None = None
+    device: str = "cpu"
 
     def enter(self) -> None:
         """Set threads and variant."""
@@ -83,7 +89,7 @@ def measure(
     present = [(side, row) for side, row in checked if _has_variant(side, row)]
     timed = [(side, row) for side, row in present if row.valid]
     loops = _limit_loops([row for _, row in timed])
-    watches = {side: Stopwatch(side.call, side.enter, clock) for side, _ in timed}
+    watches = {side: _watch(side, clock) for side, _ in timed}
     samplers: list[Sampler] = [*loops, *watches.values()]
     samples = interleave(samplers, budget, each) if timed else []
     rates = samples[: len(loops)]
@@ -96,6 +102,10 @@ def measure(
         for side, row in zip(sides, rows, strict=True)
     ]
     return Outcome(_compared(sides, _with_memory(sides, rows)), limits, absent)
+
+
+def _watch(side: Side, clock: Clock) -> Stopwatch:
+    return (CudaStopwatch if side.device == "cuda" else Stopwatch)(side.call, side.enter, clock)
 
 
 def _verified(case: Case, side: Side) -> Row:
@@ -113,7 +123,9 @@ def _has_variant(side: Side, row: Row) -> bool:
     return not side.kernels or side.variant in (None, row.variants[side.kernels[0]])
 
 
-def _limit_loops(rows: Sequence[Row]) -> list[machine.LimitLoop]:
+def _limit_loops(rows: Sequence[Row]) -> Sequence[LimitLoops]:
+    if any(_limiting_variant(row) == CUDA for row in rows):
+        return machine.matrix_loops()
     wanted: dict[tuple[str, int], None] = {}
     for row in rows:
         variant = _limiting_variant(row)
@@ -137,6 +149,8 @@ def _measured(row: Row, watch: Stopwatch, seconds: Samples, limits: Sequence[Lim
         return row
     rate = row.work.binary_products / seconds.median
     shares = {x.variant: rate / x.rates.median for x in limits if x.threads == row.threads and x.rates.median}
+    if variant == CUDA:  # the fastest instruction, whichever the kernel uses
+        return replace(row, on_core=None, of_limit=min(shares.values(), default=None))
     return replace(row, of_limit=shares.get(variant), of_popcount=shares.get(machine.POPCOUNT_LOOP))
 
 

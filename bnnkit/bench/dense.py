@@ -36,10 +36,13 @@ def signs(shape: Sequence[int], seed: int) -> Tensor:
     return torch.randint(0, 2, tuple(shape), generator=generator, dtype=torch.float32).mul_(2).sub_(1)
 
 
-def product_sides(x: Tensor, w: Tensor, opponents: Sequence[str], threads: int) -> list[Side]:
-    """Return torch's products of `x` [M, K] and `w` [N, K] as contenders."""
+def product_sides(x: Tensor, w: Tensor, opponents: Sequence[str], threads: int, device: str = "cpu") -> list[Side]:
+    """Return torch's products of `x` [M, K] and `w` [N, K] on a device as contenders."""
     work = Work(len(x) * len(w) * x.shape[1], "MAC")
-    return [Side(PRODUCTS[name][0], product(x, w, PRODUCTS[name][1]), work, threads) for name in opponents]
+    x, w = x.to(device), w.to(device)
+    return [
+        Side(PRODUCTS[name][0], product(x, w, PRODUCTS[name][1]), work, threads, device=device) for name in opponents
+    ]
 
 
 def product(x: Tensor, w: Tensor, dtype: torch.dtype) -> Callable[[], Tensor]:

@@ -50,6 +50,43 @@ def restored() -> Iterator[None]:
         ops.force_variant(forced_by_environment())
 
 
+MATRIX_INSTRUCTIONS = ("mma.k128", "mma.k256", "wgmma.k256")
+"""Of a GPU; the last one is Hopper's."""
+
+
+class MatrixLoop:
+    """A sampler of a loop of one matrix instruction on all multiprocessors of the current GPU: bMAC/s."""
+
+    def __init__(self, instruction: str) -> None:
+        self.variant = instruction
+        self.threads = 1
+        self._loops = 1000
+
+    def warm(self) -> float:
+        return self._run()[0]
+
+    def sample(self) -> float:
+        seconds, macs = self._run()
+        self._loops = max(1, round(self._loops * LIMIT_SLICE / seconds))
+        return macs / seconds
+
+    def _run(self) -> tuple[float, int]:
+        like = torch.empty(0, device="cuda")
+        torch.ops.bnnkit.matrix_rate(like, self.variant, 1)
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        macs = int(torch.ops.bnnkit.matrix_rate(like, self.variant, self._loops))
+        end.record()
+        end.synchronize()
+        return float(start.elapsed_time(end)) / 1000, macs
+
+
+def matrix_loops() -> list[MatrixLoop]:
+    """Return the loops that the current GPU can run."""
+    major, _ = torch.cuda.get_device_capability()
+    return [MatrixLoop(name) for name in MATRIX_INSTRUCTIONS if major == 9 or (major >= 8 and name != "wgmma.k256")]
+
+
 class LimitLoop:
     """A sampler of the register-only loop of `variant`: bMAC/s, on `threads` threads at the same time."""
 
@@ -76,6 +113,7 @@ def describe(argv: Sequence[str]) -> dict[str, Any]:
         "hardware": {
             "cpu": stamp["cpu"],
             "cores": usable_cores(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
             "features": ops.cpu_features(),
             "platform": stamp["platform"],
             "load_average": [*os.getloadavg()] if hasattr(os, "getloadavg") else None,

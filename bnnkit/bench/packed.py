@@ -42,7 +42,7 @@ def xnor_product(bits: Operands, k: int) -> Tensor:
 def adc_product(bits: Operands, layout: Layout, adc: Adc) -> Tensor:
     """Return the product of packed signs, every array's partial sum converted, float32 [M, N]."""
     reach = min(layout.rows, layout.channels)
-    curve = (adc.thresholds(1, reach), adc.levels, adc.gradient_table(1, reach), adc.scale, adc.offset)
+    curve = (adc.thresholds(1, reach), adc.levels, adc.gradient_table(1, reach, bits[0].device), adc.scale, adc.offset)
     units = (1.0, 1.0, False, False)
     cut = (layout.channels_per_array, layout.tap)
     y: Tensor = torch.ops.bnnkit.adc_conv2d(*bits, None, None, None, *curve, *units, layout.channels, *_ONE_PIXEL, *cut)

@@ -34,6 +34,7 @@ class Plan:
         seconds: of timing, for all cases together.
         clock: "wall", or "cpu" with one thread.
         strict: whether a variant that the kernel does not have is an error (it was asked for) or is left out.
+        device: "cpu" or "cuda".
     """
 
     kernel: str
@@ -45,6 +46,7 @@ class Plan:
     seconds: float = SECONDS
     clock: Clock = "wall"
     strict: bool = False
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Bench:
         cases: builds the cases one after the other, so that only one holds its tensors.
         count: cases per shape.
         notes: what the figures mean.
+        gpu_shapes: measured by default on a GPU; none: it measures the processor only.
     """
 
     description: str
@@ -72,6 +75,7 @@ class Bench:
     cases: Callable[[Plan], Iterator[Case]]
     notes: tuple[str, ...] = ()
     count: int = 1
+    gpu_shapes: tuple[tuple[int, ...], ...] = ()
 
 
 BENCHES: Registry[Bench] = Registry("bench kernel")
@@ -87,19 +91,21 @@ def resolve(
     repeat: int | None = None,
     seconds: float = SECONDS,
     clock: str = "wall",
+    device: str = "cpu",
 ) -> Plan:
     """Check what was asked for and fill in what was not.
 
     Raises:
         UsageError: unknown kernel, variant, opponent or clock; a shape with too few numbers; more threads than cores;
-            the clock of the CPU with several threads.
-        MissingError: the compiled extension is missing.
+            the clock of the CPU with several threads; a device that the kernel is not measured on.
+        MissingError: the compiled extension is missing, or a GPU.
     """
     bench = BENCHES.get(kernel)
     where = f"bench {kernel}"
     if repeat is not None and repeat < 1:
         raise UsageError(f"{where}: repeat {repeat}; at least 1 round was needed", hint="use --repeat 10")
-    counts = _threads(where, threads)
+    _check_device(where, bench, device)
+    counts = _threads(where, threads) if device == "cpu" else (1,)
     if clock not in get_args(Clock):
         raise UsageError(f"{where}: clock '{clock}'; wall or cpu was needed", hint="use --clock wall")
     if clock == "cpu" and counts != (1,):
@@ -108,17 +114,33 @@ def resolve(
         )
     forced = machine.forced_by_environment()
     asked = variants or ((forced,) if forced else None)
+    if device == "cuda" and variants:
+        raise UsageError(
+            f"{where}: variants are those of a processor; --device cuda has one", hint="leave --variant out"
+        )
+    usual = bench.shapes if device == "cpu" else bench.gpu_shapes
     return Plan(
         kernel=kernel,
-        shapes=_shapes(where, bench, shapes) or bench.shapes,
+        shapes=_shapes(where, bench, shapes) or usual,
         threads=counts,
-        variants=_variants(bench, asked),
+        variants=_variants(bench, asked) if device == "cpu" else (None,),
         against=_against(where, bench, against),
         repeat=repeat,
         seconds=seconds,
         clock="cpu" if clock == "cpu" else "wall",
         strict=asked is not None,
+        device=device,
     )
+
+
+def _check_device(where: str, bench: Bench, device: str) -> None:
+    if device not in ("cpu", "cuda"):
+        raise UsageError(f"{where}: device '{device}'; cpu or cuda was needed", hint="use --device cpu")
+    if device == "cuda" and not bench.gpu_shapes:
+        able = ", ".join(name for name in BENCHES if BENCHES.get(name).gpu_shapes)
+        raise UsageError(f"{where}: is measured on the processor only; {able} on a GPU", hint="leave --device out")
+    if device == "cuda":
+        ops.check_gpu()
 
 
 def _shapes(where: str, bench: Bench, shapes: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:

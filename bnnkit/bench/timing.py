@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
+import torch
+
 Clock: TypeAlias = Literal["wall", "cpu"]
 """Time that passed, or time that this process had a core: on a busy machine, of one thread, the better guess."""
 
@@ -86,6 +88,21 @@ class Stopwatch:
         passed, on_core = time.perf_counter() - start, time.process_time() - start_on_core
         self.on_core.append(on_core / max(passed, 1e-9))
         return (on_core if self._clock == "cpu" else passed) / self._loops
+
+
+class CudaStopwatch(Stopwatch):
+    """Measure seconds per call on the current GPU, by its own events."""
+
+    def sample(self) -> float:
+        self._enter()
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        for _ in range(self._loops):
+            self._call()
+        end.record()
+        end.synchronize()
+        self.on_core.append(1.0)
+        return float(start.elapsed_time(end)) / 1000 / self._loops
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from bnnkit.bench.report import Check, Work
 from bnnkit.bench.verify import ProductOracle
 
 SHAPES = ((4096, 4096, 4096), (32768, 160, 1440))
+GPU_SHAPES = ((8192, 8192, 8192), (131072, 160, 1440))
 NOTES = (
     "products: packed operands in, float32 output out; packing is a row of its own",
     "torch: operands already in its type; 1 bMAC (one XNOR and one count) = 2 operations",
@@ -26,14 +27,15 @@ def cases(plan: Plan) -> Iterator[Case]:
     for m, n, k in plan.shapes:
         x, w = dense.signs((m, k), seed=1), dense.signs((n, k), seed=2)
         layout = packed.whole(k)
-        bits = packed.pack_activations(x, layout), packed.pack_weights(w, layout)
+        here = x.to(plan.device)
+        bits = packed.pack_activations(here, layout), packed.pack_weights(w.to(plan.device), layout)
         oracle = ProductOracle(x, w, reference.xnor_gemm)
         sides: list[Side] = []
         for threads in plan.threads:
-            sides += dense.product_sides(x, w, plan.against, threads)
+            sides += dense.product_sides(x, w, plan.against, threads, plan.device)
             for variant in plan.variants:
                 sides.append(product_side(plan, bits, (m, n, k), oracle, threads, variant))
-            sides += [packing_side(x, threads, variant) for variant in plan.variants]
+            sides += [packing_side(here, threads, variant) for variant in plan.variants]
         yield Case(f"{m} x {n} x {k}", sides)
 
 
@@ -56,6 +58,7 @@ def product_side(
         ("xnor",),
         checked(oracle, lambda: packed.xnor_product(bits, k)),
         dense.row_names(plan.against),
+        device=plan.device,
     )
 
 
@@ -63,7 +66,7 @@ def packing_side(x: Tensor, threads: int, variant: str | None) -> Side:
     """Return the packing of the activations as a contender; the kernel that consumes the bits checks them."""
     layout = packed.whole(x.shape[1])
     call = partial(packed.pack_activations, x, layout)
-    return Side("bnnkit pack", call, Work(x.numel(), "value"), threads, variant, ("pack",))
+    return Side("bnnkit pack", call, Work(x.numel(), "value"), threads, variant, ("pack",), device=x.device.type)
 
 
 def checked(oracle: ProductOracle, product: Callable[[], Tensor]) -> Callable[[], Check]:
@@ -81,5 +84,6 @@ BENCHES.register("xnor")(
         every_variant=True,
         cases=cases,
         notes=NOTES,
+        gpu_shapes=GPU_SHAPES,
     )
 )

@@ -14,7 +14,17 @@ from bnnkit.ops.bit_serial import (
     ideal_cells,
 )
 from bnnkit.ops.bitplane import merge_slices, slice_weights
-from bnnkit.ops.extension import cpu_features, cuda_library, force_variant, last_variant, load, usable_variants, variant, variants
+from bnnkit.ops.extension import (
+    check_gpu,
+    cpu_features,
+    cuda_library,
+    force_variant,
+    last_variant,
+    load,
+    usable_variants,
+    variant,
+    variants,
+)
 from bnnkit.ops.pack import pack_kernels, pack_pixels
 from bnnkit.ops.xnor import xnor_conv2d, xnor_linear
 
@@ -26,6 +36,7 @@ __all__ = [
     "adc_linear",
     "bit_serial_conv2d",
     "bit_serial_histogram",
+    "check_gpu",
     "cpu_features",
     "cuda_library",
     "force_variant",

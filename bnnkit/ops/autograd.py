@@ -265,7 +265,7 @@ def _xnor_backward_by_torch(ctx: Any, gy: Tensor) -> tuple[Tensor | None, ...]:
 
 
 def _torch_gradients(ctx: Any, gy: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return the gradients of a convolution without converters by torch's own, where that is faster: on GPUs and some processors."""
+    """Return the gradients of a convolution without converters by torch's own: faster on GPUs and some processors."""
     x_bits, w_bits = ctx.saved_tensors
     channels, kernel, stride, padding, dilation = ctx.geometry
     x = _signs(x_bits[0], channels).permute(0, 3, 1, 2)

@@ -53,6 +53,19 @@ def cuda_library() -> Path | None:
     return library if library.is_file() else None
 
 
+def check_gpu() -> None:
+    """Check that kernels can run on a GPU.
+
+    Raises:
+        MissingError: torch sees no GPU, or the package was built without its CUDA kernels.
+    """
+    if not torch.cuda.is_available():
+        raise MissingError("--device cuda: torch sees no GPU here; one was needed", hint="--device cpu")
+    if cuda_library() is None:
+        hint = "put nvcc on the PATH and build again, or --device cpu"
+        raise MissingError("--device cuda: bnnkit was built without its CUDA kernels", hint=hint)
+
+
 def variants() -> list[str]:
     """Return the names of all kernel variants, lowest first; a build contains those of its architecture."""
     return list(load().variants())

@@ -6,10 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import torch
-
 from bnnkit import ops
-from bnnkit.errors import MissingError, UsageError
+from bnnkit.errors import UsageError
 from bnnkit.quantizers import GRADIENTS
 from bnnkit.train.config import Config, flag
 from bnnkit.train.faults import trained_faults
@@ -58,11 +56,8 @@ def check(config: Config) -> None:
     learning_rate(config, 0.0)
     _check_teacher(config)
     _check_loss(config)
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise MissingError("--device cuda: torch sees no GPU here; one was needed", hint="--device cpu")
-    if config.device == "cuda" and ops.cuda_library() is None:
-        hint = "put nvcc on the PATH and build again, or --device cpu"
-        raise MissingError("--device cuda: bnnkit was built without its CUDA kernels", hint=hint)
+    if config.device == "cuda":
+        ops.check_gpu()
 
 
 def _check_teacher(config: Config) -> None:

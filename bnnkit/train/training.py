@@ -80,7 +80,7 @@ class Training:
         self.dataset = dataset
         self.labels = dict(labels or {})
         self.workers = workers
-        self.device = _deterministic_device(config.device)
+        self.device = _deterministic_device(config.device, config.precision)
         stored = dataset.train.images.shape
         shape = network_shape(config.model, (int(stored[1]), int(stored[2]), int(stored[3])))
         torch.manual_seed(config.seed)
@@ -274,8 +274,10 @@ class Training:
         return GateError(f"{where}: {found}; finite numbers were needed", hint=f"--lr {self.config.lr / 10:g}")
 
 
-def _deterministic_device(name: str) -> torch.device:
+def _deterministic_device(name: str, precision: str) -> torch.device:
     if name == "cuda":
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.benchmark = False
+        # Gradients through converters are rounded to bfloat16 with the layers that are; see bnnkit/ops/cuda.py.
+        torch.set_float32_matmul_precision("highest" if precision == "fp32" else "high")
     return torch.device(name)

@@ -21,9 +21,14 @@ public:
     // Calls body(device) with a workspace, which the allocator may lend again to later work of the same stream.
     template <class Body>
     void run(Kernel kernel, int64_t workspace_bytes, const Body& body) const {
+        run_uncounted(workspace_bytes, body);
+        detail::record(kernel, Isa::cuda);
+    }
+    // For what is no kernel.
+    template <class Body>
+    void run_uncounted(int64_t workspace_bytes, const Body& body) const {
         const Tensor workspace = torch::stable::new_empty(like_, {workspace_bytes}, ScalarType::Byte);
         body(Device{stream_, workspace_bytes > 0 ? workspace.mutable_data_ptr() : nullptr});
-        detail::record(kernel, Isa::cuda);
     }
 
 private:

@@ -44,7 +44,7 @@ def test_the_document(capsys: pytest.CaptureFixture[str]) -> None:
         "kernel", "valid", "rows", "limits", "notes",
     ]  # fmt: skip
     assert (document["schema"], document["kernel"], document["valid"]) == ("bnnkit.bench/1", "xnor", True)
-    assert set(document["hardware"]) == {"cpu", "cores", "features", "platform", "load_average"}
+    assert set(document["hardware"]) == {"cpu", "cores", "gpu", "features", "platform", "load_average"}
     assert set(document["versions"]) == {"bnnkit", "commit", "python", "torch", "compiler"}
     assert document["settings"] == {
         "shapes": [[70, 40, 150]],
@@ -54,6 +54,7 @@ def test_the_document(capsys: pytest.CaptureFixture[str]) -> None:
         "repeat": 2,
         "seconds": 60,
         "clock": "wall",
+        "device": "cpu",
     }
     rows = {row["side"]: row for row in document["rows"]}
     assert list(rows) == ["torch fp32", "torch bf16", "torch int8", "bnnkit xnor", "bnnkit pack"]

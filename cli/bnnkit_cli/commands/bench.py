@@ -70,6 +70,7 @@ def bench(
         str,
         typer.Option("--clock", metavar="NAME", help="wall, or cpu: time on a core, for one thread on a busy machine."),
     ] = "wall",
+    device: Annotated[str, typer.Option("--device", metavar="NAME", help="cpu, or cuda for xnor and adc.")] = "cpu",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be measured, and stop.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
     out: Annotated[
@@ -97,6 +98,7 @@ def bench(
         repeat=repeat,
         seconds=seconds,
         clock=clock,
+        device=device,
     )
     if dry_run:
         _print_plan(plan, json)
@@ -144,6 +146,7 @@ def _settings(plan: Plan) -> dict[str, Any]:
         "repeat": plan.repeat,
         "seconds": plan.seconds,
         "clock": plan.clock,
+        "device": plan.device,
     }
 
 

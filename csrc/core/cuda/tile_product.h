@@ -6,7 +6,8 @@
 //
 // A sink lives in the registers of a thread and sees the counts of the thread's own rows and columns:
 //   Sink(parameters, place)   made before anything else
-//   origin(array, origin)     int[kRowTiles][4]: sets what the counts of this array start from
+//   origin(array, first, origin)  int[kRowTiles][4]: what the counts of this array start from; unchanged since the last one
+//                             where it is not set; `first` says that there was none
 //   take(array, counts)       int[kRowTiles][kColumnTiles][4]: origin + counts
 //   finish(counts)            after the last array, with its counts
 #pragma once
@@ -230,7 +231,7 @@ __global__ void __launch_bounds__(kTileThreads)
                 };
             };
             const bool first = step_in_array == 0;
-            if (first) sink.origin(array, origin);
+            if (first) sink.origin(array, array == operands.first_array, origin);
             if constexpr (kOnePair) {
                 if (first)
                     add_pair<Shape>(counts, rows(0), columns(0), [&](int r, int) -> auto& { return origin[r]; });

@@ -12,8 +12,7 @@ namespace {
 // What all converters share: where sums of levels go.
 struct Output {
     ConvGeometry g;
-    ArrayLayout layout;
-    int product;  // the largest one of two values
+    ArrayRows rows;
     uint32_t gain, correction;
     double scale, offset;  // offset: of all arrays together
     const float* bias;
@@ -33,8 +32,8 @@ public:
         : output_(p.output), convert_(p.convert), place_(place), valid_(place, p.output.g) {
         convert_.begin();
     }
-    __device__ void origin(int array, typename Shape::Origin& origin) {
-        valid_.each(output_.g, output_.layout, output_.product, array, [&](int r, int half, int rows) {
+    __device__ void origin(int array, bool first, typename Shape::Origin& origin) {
+        valid_.each(output_.g, output_.rows, array, first, [&](int r, int half, int rows) {
             origin[r][2 * half] = origin[r][2 * half + 1] = convert_.origin(rows);
             row_[r][half] = convert_.row(rows);
         });
@@ -159,8 +158,7 @@ void adc_cuda(const AdcArgs& args, const Device& device) {
     TileOperands operands = rows.prepare(args.conv, device.stream);
 
     const Output output = {g,
-                           args.conv.layout,
-                           static_cast<int>(args.conv.product_bound()),
+                           ArrayRows(args.conv),
                            converter.gain,
                            converter.correction,
                            args.scale,

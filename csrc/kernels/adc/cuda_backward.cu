@@ -19,8 +19,8 @@ __device__ void set(BFloat16& to, float value) {
 template <class Value>
 struct SlopeParameters {
     ConvGeometry geometry;
-    ArrayLayout layout;
-    int product, bound, first_array, arrays;
+    ArrayRows rows;
+    int bound, first_array, arrays;
     const float *slopes, *gy;
     Value* g;
 };
@@ -35,8 +35,8 @@ public:
         for_each_result<Shape>(place, p.geometry.out_pixels(), p.geometry.out_channels,
                                [&](int r, int c, int i, int64_t at, int) { gy_[r][c][i] = p.gy[at]; });
     }
-    __device__ void origin(int array, typename Shape::Origin&) {
-        valid_.each(p_.geometry, p_.layout, p_.product, array,
+    __device__ void origin(int array, bool first, typename Shape::Origin&) {
+        valid_.each(p_.geometry, p_.rows, array, first,
                     [&](int r, int half, int rows) { row_[r][half] = p_.bound - rows; });
     }
     __device__ void take(int array, const typename Shape::Counts& counts) const {
@@ -92,8 +92,7 @@ void factors(const AdcFactorsArgs& args, const Device& device) {
     operands.arrays = static_cast<int>(args.arrays);
     const int64_t pixels = g.batch * g.out_pixels(), lines = args.lines();
     const SlopeParameters<Value> parameters = {g,
-                                               args.conv.layout,
-                                               static_cast<int>(args.conv.product_bound()),
+                                               ArrayRows(args.conv),
                                                static_cast<int>(args.slope_bound),
                                                operands.first_array,
                                                operands.arrays,

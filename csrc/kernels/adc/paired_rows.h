@@ -37,6 +37,20 @@ struct PairedRows {
     }
 };
 
+// How many word lines the arrays of a layout have, in the integers that a kernel reads quickly.
+struct ArrayRows {
+    explicit ArrayRows(const BinaryConv& conv)
+        : chunks(static_cast<int>(conv.layout.chunks())),
+          channels(static_cast<int>(conv.layout.chunk_channels(0))),
+          last_channels(static_cast<int>(conv.layout.chunk_channels(chunks - 1))),
+          product(static_cast<int>(conv.product_bound())),
+          tap(conv.layout.tap) {}
+
+    int chunks, channels, last_channels;
+    int product;  // the largest one of two values
+    bool tap;
+};
+
 // Valid word lines of an array as a thread's rows see them, times the largest product: what equal pairs are measured against.
 template <class Shape>
 class ValidRows {
@@ -51,16 +65,19 @@ public:
         });
     }
 
-    // Calls body(row tile, half, valid): half 0 stands for values 0 and 1 of a count, half 1 for 2 and 3.
+    // Calls body(row tile, half, valid) where the numbers are not those of the array before.
     template <class Body>
-    __device__ void each(const ConvGeometry& g, const ArrayLayout& layout, int product, int64_t array,
-                         const Body& body) const {
-        const int64_t chunk = layout.tap ? array % layout.chunks() : array, tap = array / layout.chunks();
-        const int weight = static_cast<int>(layout.chunk_channels(chunk)) * product;
-        for_each_row<Shape>([&](int r, int half) {
-            const bool present = !layout.tap || tap_valid(g, {0, y_[r][half], x_[r][half]}, tap);
-            body(r, half, layout.tap ? (present ? weight : 0) : taps_[r][half] * weight);
-        });
+    __device__ void each(const ConvGeometry& g, const ArrayRows& rows, int array, bool first, const Body& body) const {
+        if (rows.tap) {
+            const int tap = array / rows.chunks;
+            const int weight =
+                rows.product * (array % rows.chunks == rows.chunks - 1 ? rows.last_channels : rows.channels);
+            for_each_row<Shape>(
+                [&](int r, int half) { body(r, half, tap_valid(g, {0, y_[r][half], x_[r][half]}, tap) ? weight : 0); });
+        } else if (first || array == rows.chunks - 1) {
+            const int weight = rows.product * (array == rows.chunks - 1 ? rows.last_channels : rows.channels);
+            for_each_row<Shape>([&](int r, int half) { body(r, half, taps_[r][half] * weight); });
+        }
     }
 
 private:

@@ -100,7 +100,7 @@ public:
 
     __device__ SumSink(const Parameters& p, const TilePlace<Shape>& place) : p_(p), place_(place) {}
 
-    __device__ void origin(int, typename Shape::Origin&) const {}
+    __device__ void origin(int, bool, typename Shape::Origin&) const {}
     __device__ void take(int, const typename Shape::Counts&) const {}
     __device__ void finish(const typename Shape::Counts& counts) const {
         int32_t row_term[Shape::kRowTiles][2] = {};
