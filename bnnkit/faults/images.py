@@ -9,10 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bnnkit.draws import Bits, chosen, random_bits
+from bnnkit.counter import hash32
+from bnnkit.draws import Bits, below, chosen, random_bits
 from bnnkit.errors import UsageError
 from bnnkit.faults.kinds import KINDS
 from bnnkit.faults.repairs import TOP, Repair
+from bnnkit.ops import load
 
 Key: TypeAlias = tuple[int, int, Tensor]
 
@@ -89,7 +91,9 @@ def read(images: Tensor, fault: ImageFault, key: Key, repair: Repair = NO_REPAIR
             f"read: images {images.dtype} {list(images.shape)}, indices {list(indices.shape)}; "
             "bytes and one index per image were needed"
         )
-    stored = images.flatten(1).cpu().numpy()
+    if images.is_cuda:
+        return read_by_kernel(images, fault, key, repair)
+    stored = images.flatten(1).numpy()
     count = stored.shape[1]
     bits = _bit(stored, fault.bit)
     kind = KINDS.get(fault.kind)
@@ -106,7 +110,22 @@ def read(images: Tensor, fault: ImageFault, key: Key, repair: Repair = NO_REPAIR
         wrong &= places
     # A product, because NumPy shifts bytes to the left one at a time.
     out = torch.from_numpy(stored ^ (wrong * np.uint8(1 << fault.bit)))
-    return Read(out.view_as(images).to(images.device), faulty, int(np.count_nonzero(wrong)))
+    return Read(out.view_as(images), faulty, int(np.count_nonzero(wrong)))
+
+
+def read_by_kernel(images: Tensor, fault: ImageFault, key: Key, repair: Repair = NO_REPAIR) -> Read:
+    """Do what `read` does by the compiled kernel, on the device of the images."""
+    load()
+    seed, number, indices = key
+    states = [hash32(seed, number, which, indices.to(images.device)) for which in (_PLACES, _VALUES)]
+    both = np.array([0, 0, 1, 1], np.uint8), np.array([0, 1, 0, 1], np.uint8)
+    truth = KINDS.get(fault.kind).read(*both).tolist()
+    source = -1 if repair.source is None else repair.source
+    out, counts = torch.ops.bnnkit.image_faults(
+        images.flatten(1).contiguous(), *states, fault.bit, source, truth, below(fault.rate)
+    )
+    faulty, wrong = counts.tolist()
+    return Read(out.view_as(images), faulty, wrong)
 
 
 def _bit(stored: Bits, bit: int) -> Bits:

@@ -232,6 +232,12 @@ def _fake_merge_slices(slices: Tensor, cell_bit: int) -> Tensor:
     return slices.new_empty(slices.shape[1:], dtype=torch.int32)
 
 
+def _fake_image_faults(
+    images: Tensor, place: Tensor, value: Tensor, bit: int, source: int, truth: _Ints, limit: int
+) -> list[Tensor]:
+    return [torch.empty_like(images), images.new_empty(2, dtype=torch.int64)]
+
+
 def _keep_xnor(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     x_bits, w_bits, _, _, bias, channels, *geometry, groups = inputs
     ctx.save_for_backward(x_bits, w_bits)
@@ -306,6 +312,7 @@ def register(*, kernel_gradients: bool) -> None:
         _fake_bit_serial_histogram,
         _fake_slice_weights,
         _fake_merge_slices,
+        _fake_image_faults,
     ):
         torch.library.register_fake(f"bnnkit::{fake.__name__.removeprefix('_fake_')}", fake)
     xnor_backward = _xnor_backward if kernel_gradients else _xnor_backward_by_torch

@@ -114,7 +114,7 @@ def last_variant(kernel: str) -> str:
     """Return which variant a kernel last ran, or "" before any.
 
     Args:
-        kernel: pack, xnor, adc, adc_backward, bitplane, bit_serial or network.
+        kernel: pack, xnor, adc, adc_backward, bitplane, bit_serial, network or image_faults.
 
     Raises:
         UsageError: for another name.
@@ -123,5 +123,5 @@ def last_variant(kernel: str) -> str:
         return str(load().last_variant(kernel))
     except ValueError as error:
         raise UsageError(
-            str(error), hint="kernels: pack, xnor, adc, adc_backward, bitplane, bit_serial, network"
+            str(error), hint="kernels: pack, xnor, adc, adc_backward, bitplane, bit_serial, network, image_faults"
         ) from error

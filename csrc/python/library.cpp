@@ -41,6 +41,9 @@ STABLE_TORCH_LIBRARY(bnnkit, m) {
         "int first_image, int channels, int[] kernel, int[] stride, int[] padding, int[] dilation, "
         "int channels_per_array, bool tap) -> Tensor");
     m.def("run_networks(int[] networks, Tensor images, int classes, Tensor? indices=None) -> Tensor");
+    m.def(
+        "image_faults(Tensor images, Tensor place, Tensor value, int bit, int source, int[] truth, int limit) -> "
+        "Tensor[]");
     m.def("matrix_rate(Tensor like, str instruction, int iterations) -> int");
     m.def("slice_weights(Tensor w, int bits, int cell_bit) -> Tensor");
     m.def("merge_slices(Tensor slices, int cell_bit) -> Tensor");

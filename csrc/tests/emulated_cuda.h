@@ -209,6 +209,7 @@ inline uint32_t __float_as_uint(float value) {
     memcpy(&bits, &value, sizeof(bits));
     return bits;
 }
+inline void atomicAdd(unsigned long long* to, unsigned long long value) { *to += value; }
 inline void atomicOr(uint32_t* to, uint32_t bits) { *to |= bits; }
 using std::isnan;
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from bnnkit.counter import hash32, uniform
 from bnnkit.errors import UsageError
 from bnnkit.faults import KINDS, REPAIRS, ImageFault, Repair, parse_repair, read
-from bnnkit.faults.images import NO_REPAIR
+from bnnkit.faults.images import NO_REPAIR, read_by_kernel
 
 SHAPE = (3, 3, 4)
 """36 pixels: more than the bits of one hash."""
@@ -56,10 +56,11 @@ def test_against_a_loop_over_pixels(bit: int, kind: str, rate: float) -> None:
     stored, fault = images(), ImageFault(bit, kind, rate)
     before = stored.clone()
     for repair in repairs_of(bit):
-        found = read(stored, fault, (3, 1, INDICES), repair)
         expected = slowly(stored, fault, 3, 1, INDICES, repair)
-        assert torch.equal(found.images, expected)
-        assert found.wrong == int((expected != stored).sum())
+        found, by_kernel = (reader(stored, fault, (3, 1, INDICES), repair) for reader in (read, read_by_kernel))
+        assert torch.equal(found.images, expected) and torch.equal(by_kernel.images, expected)
+        assert found.wrong == by_kernel.wrong == int((expected != stored).sum())
+        assert found.faulty == by_kernel.faulty
     assert torch.equal(stored, before)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from bnnkit import ops
 from bnnkit.cim import Adc, Array
 from bnnkit.errors import MissingError
+from bnnkit.faults import KINDS, ImageFault, read
 from bnnkit.quantizers import make
 
 from .problems import Problem, problems, values
@@ -109,6 +110,19 @@ def test_slices(cell_bit: int) -> None:
     assert torch.equal(ops.merge_slices(slices, cell_bit).cpu(), w.int())
     with pytest.raises(RuntimeError, match="outside"):
         ops.slice_weights(w.cuda(), 7, cell_bit)
+
+
+@needs_gpu
+@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize("rate", [0.0, 0.3, 1.0])
+def test_image_faults(kind: str, rate: float) -> None:
+    images = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    key = (7, 1, torch.arange(5))
+    expected = read(images, ImageFault(6, kind, rate), key)
+    got = read(images.cuda(), ImageFault(6, kind, rate), key)
+    assert ops.last_variant("image_faults") == "cuda"
+    assert torch.equal(got.images.cpu(), expected.images)
+    assert (got.faulty, got.wrong) == (expected.faulty, expected.wrong)
 
 
 @needs_gpu

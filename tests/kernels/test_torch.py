@@ -91,6 +91,15 @@ SAMPLES: dict[str, Callable[[], tuple[Any, ...]]] = {
     "bit_serial_histogram": _histogram_arguments,
     "slice_weights": lambda: (torch.arange(12, dtype=torch.int32).view(3, 4), 4, 3),
     "merge_slices": lambda: (torch.ones(2, 3, 4, dtype=torch.uint8), 3),
+    "image_faults": lambda: (
+        torch.arange(60, dtype=torch.uint8).view(3, 20),
+        torch.arange(3),
+        torch.arange(3),
+        6,
+        -1,
+        [0, 1, 0, 1],
+        1 << 31,
+    ),
 }
 
 

@@ -1,0 +1,51 @@
+#include "../../core/cuda/launch.h"
+#include "image_faults.h"
+
+namespace bnnkit {
+namespace {
+
+__device__ uint32_t hashed(uint32_t state, uint32_t key) {
+    uint32_t h = (state ^ key) + 0x9E3779B9u;
+    h = (h ^ h >> 16) * 0x85EBCA6Bu;
+    h = (h ^ h >> 13) * 0xC2B2AE35u;
+    return h ^ h >> 16;
+}
+
+__device__ int sum_of_warp(int value) {
+    for (int distance = 16; distance > 0; distance /= 2) value += __shfl_xor_sync(0xFFFFFFFFu, value, distance);
+    return value;
+}
+
+__global__ void read_bytes(ImageFaultsArgs a) {
+    int faulty_bits = 0, wrong_bits = 0;
+    for_each_item(a.images * a.bytes, [&](int64_t i) {
+        const int64_t image = i / a.bytes;
+        const auto p = static_cast<uint32_t>(i % a.bytes);
+        const int stored = a.stored[i], bit = stored >> a.bit & 1;
+        const bool faulty = hashed(static_cast<uint32_t>(a.place[image]), p) < a.limit;
+        int value;
+        if (a.source >= 0)
+            value = stored >> a.source & 1;
+        else
+            value = a.truth[2 * bit + (hashed(static_cast<uint32_t>(a.value[image]), p / 32) >> (p % 32) & 1)];
+        const bool wrong = faulty && value != bit;
+        a.read[i] = static_cast<uint8_t>(stored ^ (wrong ? 1 << a.bit : 0));
+        faulty_bits += faulty;
+        wrong_bits += wrong;
+    });
+    // One addition per warp: integers, so that their order does not matter.
+    faulty_bits = sum_of_warp(faulty_bits);
+    wrong_bits = sum_of_warp(wrong_bits);
+    if (threadIdx.x % 32 == 0) {
+        atomicAdd(reinterpret_cast<unsigned long long*>(a.counts), static_cast<unsigned long long>(faulty_bits));
+        atomicAdd(reinterpret_cast<unsigned long long*>(a.counts + 1), static_cast<unsigned long long>(wrong_bits));
+    }
+}
+
+}  // namespace
+
+void image_faults_cuda(const ImageFaultsArgs& args, const Device& device) {
+    launch(read_bytes, blocks_for(args.images * args.bytes), kThreads, 0, device.stream, args);
+}
+
+}  // namespace bnnkit
