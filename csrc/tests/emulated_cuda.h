@@ -46,7 +46,7 @@ inline dim3 gridDim, blockDim, blockIdx, threadIdx;
 namespace emulated_cuda {
 
 constexpr int kWarp = 32;
-constexpr int64_t kSharedBytes = 227 * 1024;  // a block's share on Hopper
+inline int64_t shared_bytes = 227 * 1024;  // of a block; this is Hopper's
 
 enum class State { ready, at_warp_instruction, at_barrier, finished };
 
@@ -215,12 +215,13 @@ using std::isnan;
 
 namespace bnnkit {
 
+inline int64_t most_shared_bytes() { return emulated_cuda::shared_bytes; }
 inline unsigned char* dynamic_shared() { return emulated_cuda::block.shared.data(); }
 
 template <class... Parameters>
 void launch(void (*kernel)(Parameters...), dim3 grid, int threads, int64_t shared_bytes, void*,
             std::type_identity_t<Parameters>... args) {
-    if (shared_bytes > emulated_cuda::kSharedBytes) throw std::logic_error("more shared memory than a block has");
+    if (shared_bytes > most_shared_bytes()) throw std::logic_error("more shared memory than a block has");
     gridDim = grid;
     blockDim = dim3(static_cast<unsigned>(threads));
     emulated_cuda::block.shared.assign(static_cast<size_t>(shared_bytes), 0xA5);

@@ -96,4 +96,18 @@ TEST("xnor: an empty batch") {
     }
 }
 
+#if defined(BNNKIT_EMULATED_CUDA)
+TEST("xnor: devices with little shared memory copy less at a time") {
+    Random random(6);
+    for (int64_t kib : {64, 99, 227}) {
+        emulated_cuda::shared_bytes = kib * 1024;
+        for (int64_t n : {90, 128, 160}) {
+            const DenseConv dense = matrix_product(random, 70, n, 1600, 1600);
+            check_all(dense, nullptr, false);
+        }
+    }
+    emulated_cuda::shared_bytes = 227 * 1024;
+}
+#endif
+
 int main() { return check::run_tests(); }

@@ -21,6 +21,14 @@ __device__ __forceinline__ unsigned char* dynamic_shared() {
     return bytes;
 }
 
+// Shared memory that a block may have on the current device: 64 KiB on Turing, 99 on Ampere's and Ada's small chips, 227 on Hopper.
+inline int64_t most_shared_bytes() {
+    int device = 0, bytes = 0;
+    check_cuda(cudaGetDevice(&device), "current device");
+    check_cuda(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), "shared memory");
+    return bytes;
+}
+
 // Runs kernel<<<grid, threads, shared_bytes, stream>>>(args...). An empty grid runs nothing.
 template <class... Parameters>
 void launch(void (*kernel)(Parameters...), dim3 grid, int threads, int64_t shared_bytes, void* stream,

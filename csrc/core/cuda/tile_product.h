@@ -36,6 +36,7 @@ struct TileOperands {
     int pairs = 1;
     int sink_bytes = 0;  // of shared memory that the sink uses: the first ones
     PlanePair pair[kMostPairs] = {};
+    int stage_steps = 1;  // that are copied together; set by launch_tiles
 };
 
 // All pairs in the order of descending weight.
@@ -82,10 +83,6 @@ constexpr int kPieceBytes = kPieceWords * 8, kChunkBytes = 16, kChunkWords = 2,
               kPieceChunks = kPieceBytes / kChunkBytes;
 constexpr int kMostStageSteps = 4;  // 128 bytes of a row, so that eight rows of a matrix lie in different banks
 constexpr int kStages = 3;
-
-__host__ __device__ constexpr int stage_steps(int a_planes, int b_planes) {
-    return std::max(1, kMostStageSteps / std::max(a_planes, b_planes));
-}
 
 // Byte offset of a chunk of a row; rows of eight chunks are permuted, so that a column of chunks meets all banks.
 __device__ constexpr int chunk_offset(int row, int chunk, int row_chunks) {
@@ -173,7 +170,7 @@ __global__ void __launch_bounds__(kTileThreads)
     const int warp_row = warp / Shape::kWarpColumns * Shape::kRowTiles * 16;
     const int warp_column = warp % Shape::kWarpColumns * Shape::kColumnTiles * 8;
 
-    const int stage_steps = tile::stage_steps(operands.a_planes, operands.b_planes);
+    const int stage_steps = operands.stage_steps;
     const int a_chunks = stage_steps * operands.a_planes * tile::kPieceChunks;
     const int b_chunks = stage_steps * operands.b_planes * tile::kPieceChunks;
     const int row_steps = operands.row_arrays * operands.steps_per_array;
@@ -260,14 +257,14 @@ __global__ void __launch_bounds__(kTileThreads)
 
 // kOnePair: for operands of one plane each, whose counts need no doubling.
 template <class Shape, bool kOnePair, class Sink>
-void launch_tiles(const TileOperands& operands, const typename Sink::Parameters& parameters, int64_t groups,
-                  void* stream) {
+void launch_tiles(TileOperands operands, const typename Sink::Parameters& parameters, int64_t groups, void* stream) {
     const int64_t blocks = ceil_div(operands.rows, Shape::kRows) * ceil_div(operands.columns, Shape::kColumns);
-    const int64_t stage = tile::stage_steps(operands.a_planes, operands.b_planes) * tile::kPieceBytes *
-                          (Shape::kRows * operands.a_planes + Shape::kColumns * operands.b_planes);
+    const int64_t step = tile::kPieceBytes * (Shape::kRows * operands.a_planes + Shape::kColumns * operands.b_planes);
+    const auto shared = [&] { return operands.sink_bytes + tile::kStages * operands.stage_steps * step; };
+    operands.stage_steps = std::max(1, tile::kMostStageSteps / std::max(operands.a_planes, operands.b_planes));
+    while (operands.stage_steps > 1 && shared() > most_shared_bytes()) operands.stage_steps /= 2;
     const dim3 grid(static_cast<unsigned>(blocks), 1, static_cast<unsigned>(groups));
-    launch(tile_product<Shape, kOnePair, Sink>, grid, kTileThreads, operands.sink_bytes + tile::kStages * stage, stream,
-           operands, parameters);
+    launch(tile_product<Shape, kOnePair, Sink>, grid, kTileThreads, shared(), stream, operands, parameters);
 }
 
 }  // namespace bnnkit
