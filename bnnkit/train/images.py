@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bnnkit.counter import permutation
-from bnnkit.data import Dataset, Split, fit_shape, normalize, validation_split
+from bnnkit.data import Dataset, fit_shape, normalize, validation_split
 from bnnkit.data.augment import random_crop_flip
 from bnnkit.errors import MismatchError, UsageError
 from bnnkit.models import MODELS, create_model
@@ -116,7 +116,7 @@ class TrainingImages:
         train, held_out = validation_split(len(used), config.val_split, config.seed)
         if len(train) < 2:
             raise UsageError(f"{len(train)} training images; at least 2 were needed", hint="give a larger --limit")
-        self.split = Split(dataset.train.images.to(device), dataset.train.labels.to(device))
+        self.split = dataset.train.to(device)
         self.train = used[train]
         self.validation = used[held_out]
         self.shape = shape

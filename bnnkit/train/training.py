@@ -96,7 +96,7 @@ class Training:
         self.teacher = Teacher(Path(config.teacher), shape, classes, self.device) if config.teacher else None
         self.objective = Objective(config, self.model, self.teacher)
         self.position = Position()
-        self.test_images = Split(dataset.test.images.to(self.device), dataset.test.labels.to(self.device))
+        self.test_images = dataset.test.to(self.device)
         self.test_indices = limited(len(dataset.test), config.limit)
 
     def initialise(self) -> None:

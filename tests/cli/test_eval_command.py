@@ -162,6 +162,8 @@ def test_the_gate_names_every_setting_that_fails(bnnkit: Command) -> None:
         (["--adc-bit", "1,2", "--logits", "a.npy"], 2, "--logits with 2 settings", "give one --adc-bit"),
         (["--batch", "0"], 2, "--batch 0; at least 1", "leave --batch out"),
         (["--backend", "cuda", "--adc-bit", "1"], 2, "backend: 'cuda' is unknown", "use auto"),
+        (["--device", "tpu"], 2, "--device tpu: cpu or cuda was needed", "--device cpu"),
+        (["--device", "cuda", "--check-invariance"], 2, "compares ways of a processor", "leave --device out"),
         (["--mapping", "row", "--adc-bit", "1"], 2, "mapping 'row' is unknown", "use channel"),
         (["--dataset", "mnits"], 2, "mnits", "mnist"),
     ],

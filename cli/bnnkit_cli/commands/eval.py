@@ -107,6 +107,9 @@ def eval(
     limit: Annotated[int | None, typer.Option(help="Use only N test images; marks the result limited.")] = None,
     batch: Annotated[int, typer.Option(help="Images per forward pass; the result does not depend on it.")] = 256,
     threads: Annotated[int | None, typer.Option(help="Of the processor [default: all cores].")] = None,
+    device: Annotated[
+        str, typer.Option(metavar="NAME", help="cpu, or cuda: layer by layer on a GPU, not on chips.")
+    ] = "cpu",
     runs_dir: Annotated[Path, typer.Option(help="Where run directories live.")] = Path("runs"),
     min_acc: Annotated[float | None, typer.Option(help="Exit with 1 if an accuracy is below this percentage.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")] = False,
@@ -127,6 +130,7 @@ def eval(
         if file is not None:
             check_target(file)
     _prepare(batch, limit, threads)
+    _check_device(device, check_invariance)
     trained = find_or_sample(subject, root=runs_dir)
     warnings.of_unfinished(trained)
     if trained.path == deploy.SAMPLE:
@@ -145,8 +149,9 @@ def eval(
     common = (adc_bit, rows, mapping, channels_per_array)
     wanted = bool(options.only_for_chips) or any(value is not None for value in common)
     if _is_bit_serial(trained) and wanted:
-        if other is not None or logits is not None:
-            raise UsageError("eval: --compare and --logits have no place on a chip", hint="leave them out")
+        if other is not None or logits is not None or device != "cpu":
+            given = "--compare, --logits and --device cuda"
+            raise UsageError(f"eval: {given} have no place on a chip", hint="leave them out")
         chip = ChipEvaluation(trained, data, indices, options, batch, backend, limited_to)
         chip.run(json=json, min_acc=min_acc, check_invariance=check_invariance)
         return
@@ -159,7 +164,7 @@ def eval(
     bits = _adc_bits(adc_bit, trained, logits)
     arrays = {"rows": rows, "mapping": mapping, "channels_per_array": channels_per_array}
     changes = {name: value for name, value in arrays.items() if value is not None}
-    work = _Work(data.test, indices, batch, backend, changes)
+    work = _Work(data.test.to(device), indices, batch, backend, changes, device)
     backend_used, found = work.measure(trained, bits)
     compared: Sequence[Evaluation | None] = [None] * len(bits)
     if other is not None:
@@ -187,6 +192,17 @@ def _prepare(batch: int, limit: int | None, threads: int | None) -> None:
             raise UsageError(f"eval: {name} {value}; at least 1 was needed", hint=f"leave {name} out")
     if threads is not None:
         torch.set_num_threads(threads)
+
+
+def _check_device(device: str, check_invariance: bool) -> None:
+    from bnnkit import ops
+
+    if device not in ("cpu", "cuda"):
+        raise UsageError(f"--device {device}: cpu or cuda was needed", hint="--device cpu")
+    if device == "cuda" and check_invariance:
+        raise UsageError("eval: --check-invariance compares ways of a processor", hint="leave --device out")
+    if device == "cuda":
+        ops.check_gpu()
 
 
 def _warn_of_other_data(trained: Subject, data: Dataset) -> None:
@@ -230,6 +246,7 @@ class _Work:
     batch: int
     backend: str
     changes: Mapping[str, Any]
+    device: str = "cpu"
 
     def measure(self, subject: Subject, bits: Sequence[int | str]) -> tuple[str, list[Evaluation]]:
         """Evaluate a network through converters of each width; return also which backend computed it."""
@@ -272,7 +289,7 @@ class _Work:
         """Return packed networks, or None where another backend is asked for or has to do it."""
         from bnnkit.deploy import PackedNetwork, skeleton, why_not
 
-        if self.backend not in ("auto", "packed"):
+        if self.backend not in ("auto", "packed") or self.device != "cpu":
             return None
         configs = [{**subject.checkpoint.config, **self.changes, "adc_bit": bit} for bit in bits]
         reason = next((r for config in configs if (r := why_not(skeleton(config)))), None)
@@ -301,4 +318,4 @@ class _Work:
         )
 
     def _model(self, subject: Subject, adc_bit: int | str) -> Model:
-        return subject.model({**self.changes, "adc_bit": adc_bit})
+        return subject.model({**self.changes, "adc_bit": adc_bit}).to(self.device)
