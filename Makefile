@@ -18,7 +18,7 @@ TORCH_IS_RECENT := import sys, torch; sys.exit(tuple(map(int, torch.__version__.
 export PATH := $(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup test test-cpp test-arm arm-programs test-python check lint types imports format bench sanitize \
+.PHONY: help demo setup test test-cpp test-arm arm-programs test-python check lint types imports format bench sanitize gpu \
         wheel-check docs clean
 
 help:  ## list the commands
@@ -89,6 +89,15 @@ sanitize: setup  ## run the C++ tests under address and undefined-behaviour sani
 	    -DBNNKIT_PYTHON=OFF -DBNNKIT_BUILD_TESTS=ON -DBNNKIT_SANITIZE=ON
 	$(BIN)/cmake --build build/sanitize
 	$(BIN)/ctest --test-dir build/sanitize --output-on-failure
+
+GPU_TESTS := tests/kernels/test_cuda.py
+gpu:  ## on a machine with a GPU, with PYTHON's own torch: build, compare with the processor, look for races, measure
+	$(PYTHON) -m pip install --no-build-isolation --no-deps --editable .
+	$(PYTHON) -m pytest $(GPU_TESTS) tests/kernels/test_cuda_machine_code.py tests/train/test_training_on_gpu.py
+	compute-sanitizer --tool memcheck --error-exitcode 1 $(PYTHON) -m pytest $(GPU_TESTS) -k 'not large'
+	compute-sanitizer --tool racecheck --error-exitcode 1 $(PYTHON) -m pytest $(GPU_TESTS) -k 'not large'
+	$(PYTHON) -m bnnkit_cli bench --kernel xnor --device cuda -o results/bench/xnor-cuda.json
+	$(PYTHON) -m bnnkit_cli bench --kernel adc --device cuda -o results/bench/adc-cuda.json
 
 wheel-check: setup  ## build the wheel, install it into a clean environment and run `bnnkit doctor` there
 	rm -rf build/wheel

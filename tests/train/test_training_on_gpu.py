@@ -39,7 +39,7 @@ def test_the_losses_are_those_of_the_processor(tiny: Callable[..., Plan], adc_bi
     training, losses = _trained(tiny(**options, device="cuda"))
     assert ops.last_variant("adc" if adc_bit != "fp" else "xnor") == "cuda"
     assert next(training.model.parameters()).is_cuda
-    # Sums of floats differ in their last bits, which a sign can turn into a difference further on: the first steps agree.
+    # Sums of floats differ in their last bits, which a sign can make larger further on: the first steps agree.
     assert losses[:3] == pytest.approx(expected[:3], rel=1e-4)
     assert losses[-1] == pytest.approx(expected[-1], rel=0.2)
 
