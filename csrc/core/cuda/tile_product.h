@@ -5,11 +5,11 @@
 // are weighted by Horner's rule: the count is doubled between pairs of planes of descending weight, in 32-bit integers.
 //
 // A sink lives in the registers of a thread and sees the counts of the thread's own rows and columns:
-//   Sink(parameters, place)   made before anything else
-//   origin(array, first, origin)  int[kRowTiles][4]: what the counts of this array start from; unchanged since the last one
-//                             where it is not set; `first` says that there was none
-//   take(array, counts)       int[kRowTiles][kColumnTiles][4]: origin + counts
-//   finish(counts)            after the last array, with its counts
+//   Sink(parameters, place)        made before anything else
+//   origin(array, first, origin)   int[kRowTiles][4]: sets what the counts of this array start from, or leaves what it set for
+//                                  the array before; `first` says that there was none
+//   take(array, counts)            int[kRowTiles][kColumnTiles][4]: origin + counts
+//   finish(counts)                 after the last array, with its counts
 #pragma once
 
 #include "pieces.h"
@@ -34,8 +34,8 @@ struct TileOperands {
     int steps_per_array = 1;
     int a_planes = 1, b_planes = 1;
     int pairs = 1;
-    int sink_bytes = 0;  // of shared memory that the sink uses: the first ones
     PlanePair pair[kMostPairs] = {};
+    int sink_bytes = 0;   // of shared memory that the sink uses: the first ones
     int stage_steps = 1;  // that are copied together; set by launch_tiles
 };
 
