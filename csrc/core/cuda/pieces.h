@@ -1,8 +1,8 @@
 // The rows of both operands, cut into pieces of 256 bits: what one matrix instruction takes from a row.
 //
 // A convolution becomes a product of rows: one row of A per output pixel, its patch gathered, and one row of B per output
-// channel. Packed patches are so small (a thirty-second of a float32 image per tap) that gathering them once beats gathering
-// them again for every tile of output channels.
+// channel. Packed patches are so small (a thirty-second of a float32 image per tap) that gathering them once is less work than
+// gathering them again for every tile of output channels.
 //
 // The instruction counts ones of a & b. Two kinds of pieces make that the sum of an array:
 //   plain    256 values. Sums of +-1 follow from the count and from the ones of either row alone.

@@ -12,6 +12,9 @@
 //   finish(counts)                 after the last array, with its counts
 #pragma once
 
+#include <limits>
+#include <stdexcept>
+
 #include "pieces.h"
 #include "warp_matrix.h"
 
@@ -38,6 +41,13 @@ struct TileOperands {
     int sink_bytes = 0;   // of shared memory that the sink uses: the first ones
     int stage_steps = 1;  // that are copied together; set by launch_tiles
 };
+
+// Rows and columns are counted in 32 bits, which leaves registers to the counts.
+inline int checked_count(int64_t count) {
+    if (count > std::numeric_limits<int>::max())
+        throw std::runtime_error("more than 2^31 output pixels: use smaller batches");
+    return static_cast<int>(count);
+}
 
 // All pairs in the order of descending weight.
 inline void set_pairs(TileOperands& operands, const BinaryConv& conv) {

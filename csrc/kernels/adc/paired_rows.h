@@ -28,8 +28,8 @@ struct PairedRows {
         TileOperands operands;
         operands.a = a;
         operands.b = b;
-        operands.rows = static_cast<int>(pixels);
-        operands.columns = static_cast<int>(g.group_outputs());
+        operands.rows = checked_count(pixels);
+        operands.columns = checked_count(g.group_outputs());
         operands.arrays = operands.row_arrays = static_cast<int>(conv.layout.arrays());
         operands.steps_per_array = static_cast<int>(a_layout.steps_per_array());
         set_pairs(operands, conv);

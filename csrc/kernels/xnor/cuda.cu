@@ -167,8 +167,8 @@ void xnor_cuda(const XnorArgs& args, const Device& device) {
     TileOperands operands;
     operands.a = p.a;
     operands.b = p.b;
-    operands.rows = static_cast<int>(pixels);
-    operands.columns = static_cast<int>(g.group_outputs());
+    operands.rows = checked_count(pixels);
+    operands.columns = checked_count(g.group_outputs());
     operands.steps_per_array = static_cast<int>(p.layout.steps_per_array());
     set_pairs(operands, args.conv);
     const SumParameters parameters = {g, p.row_terms, p.column_terms, p.tap_terms, args.bias, args.y};
