@@ -153,13 +153,19 @@ def main(argv: Sequence[str]) -> int:
         output.error("stopped by Ctrl-C", mark="interrupted")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader closed the pipe; without this the interpreter complains once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return EXIT_BROKEN_PIPE
     except OSError as failure:
         if failure.errno not in (*DISK_FULL, *NOT_WRITABLE):
             raise
+        if failure.filename is None:
+            _discard_output()
         return _report_storage_error(failure)
+
+
+def _discard_output() -> None:
+    """Lead what stdout did not take elsewhere: at exit the interpreter would try once more, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _invoke(command: Any, arguments: list[str]) -> int:

@@ -212,7 +212,7 @@ def test_memory_is_part_of_a_training_step() -> None:
 
 
 def test_peaks_are_those_of_a_process_of_its_own() -> None:
-    ballast = torch.ones(40_000_000)
+    ballast = torch.ones(100_000_000)
     peak = memory.peak_of_training("bnnkit", batch=2, width=1, threads=1, variant=None)
     assert 1e6 < peak < memory.peak()
     assert peak < ballast.numel() * 4
