@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from bnnkit import ops, runs
+from bnnkit.bench.timing import seconds_on_gpu
 
 POPCOUNT_LOOP = "avx512"
 """The variant whose limit loop is XOR + VPOPCNTQ + VPADDQ, the yardstick of every other."""
@@ -73,12 +74,9 @@ class MatrixLoop:
     def _run(self) -> tuple[float, int]:
         like = torch.empty(0, device="cuda")
         torch.ops.bnnkit.matrix_rate(like, self.variant, 1)
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        macs = int(torch.ops.bnnkit.matrix_rate(like, self.variant, self._loops))
-        end.record()
-        end.synchronize()
-        return float(start.elapsed_time(end)) / 1000, macs
+        macs: list[int] = []
+        seconds = seconds_on_gpu(lambda: macs.append(torch.ops.bnnkit.matrix_rate(like, self.variant, self._loops)))
+        return seconds, macs[0]
 
 
 def matrix_loops() -> list[MatrixLoop]:

@@ -95,14 +95,19 @@ class CudaStopwatch(Stopwatch):
 
     def sample(self) -> float:
         self._enter()
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        for _ in range(self._loops):
-            self._call()
-        end.record()
-        end.synchronize()
+        seconds = seconds_on_gpu(lambda: [self._call() for _ in range(self._loops)])
         self.on_core.append(1.0)
-        return float(start.elapsed_time(end)) / 1000 / self._loops
+        return seconds / self._loops
+
+
+def seconds_on_gpu(call: Callable[[], object]) -> float:
+    """Return how long the current GPU takes for what `call` starts, by its own events."""
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    call()
+    end.record()
+    end.synchronize()
+    return float(start.elapsed_time(end)) / 1000
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,12 @@ inline unsigned blocks_for(int64_t count) {
     return static_cast<unsigned>(blocks < kMost ? blocks : kMost);
 }
 
+// The sum over the lanes of a warp, in every lane.
+__device__ __forceinline__ int sum_of_warp(int value) {
+    for (int distance = 16; distance > 0; distance /= 2) value += __shfl_xor_sync(0xFFFFFFFFu, value, distance);
+    return value;
+}
+
 // Calls body(i) for every i in [0, count), spread over the grid.
 template <class Body>
 __device__ __forceinline__ void for_each_item(int64_t count, const Body& body) {

@@ -43,6 +43,8 @@ struct AdcBackwardArgs {
 // Whether there is no offset and scale * sum is an integer below 2^24 for every |sum| <= largest: exact in float32.
 bool exact_in_float(double scale, double offset, int64_t largest);
 int64_t largest_magnitude(const int32_t* levels, size_t count);
+// Largest magnitude of a partial sum: every row of the fullest array at the largest product.
+int64_t largest_partial_sum(const BinaryConv& conv);
 
 void adc(const AdcArgs& args);
 void adc_backward(const AdcBackwardArgs& args);

@@ -4,11 +4,6 @@
 
 namespace bnnkit {
 
-int64_t largest_partial_sum(const BinaryConv& conv) {
-    const ArrayLayout& layout = conv.layout;
-    return conv.product_bound() * (layout.tap ? 1 : layout.taps) * std::min(layout.channels_per_array, layout.channels);
-}
-
 CudaConverter::CudaConverter(const AdcArgs& args) : bound(largest_partial_sum(args.conv)) {
     const int count = args.level_count - 1;
     const auto level = [&](int code) { return static_cast<uint32_t>(args.levels[code]); };

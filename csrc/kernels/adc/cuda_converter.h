@@ -32,7 +32,4 @@ private:
     bool fit_uniform(const AdcArgs& args);
 };
 
-// Largest magnitude of a partial sum: every row of the fullest array at the largest product.
-int64_t largest_partial_sum(const BinaryConv& conv);
-
 }  // namespace bnnkit

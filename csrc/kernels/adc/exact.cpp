@@ -17,4 +17,9 @@ int64_t largest_magnitude(const int32_t* levels, size_t count) {
     return largest;
 }
 
+int64_t largest_partial_sum(const BinaryConv& conv) {
+    const ArrayLayout& layout = conv.layout;
+    return conv.product_bound() * (layout.tap ? 1 : layout.taps) * std::min(layout.channels_per_array, layout.channels);
+}
+
 }  // namespace bnnkit

@@ -13,12 +13,6 @@ constexpr int64_t kOne16 = 1 << 15;   // 1 in the factors of round16
 constexpr int64_t kMostSteps = 255;   // a code that narrow sums can hold
 constexpr int kFewCompared = 3;       // thresholds that are compared as fast as a code is refined
 
-// Largest magnitude a partial sum can have: every row of the fullest array at the largest product.
-int64_t largest_sum(const BinaryConv& conv) {
-    const ArrayLayout& layout = conv.layout;
-    return conv.product_bound() * (layout.tap ? 1 : layout.taps) * std::min(layout.channels_per_array, layout.channels);
-}
-
 }  // namespace
 
 SumConverter::SumConverter(const AdcArgs& args)
@@ -27,7 +21,7 @@ SumConverter::SumConverter(const AdcArgs& args)
     for (size_t j = 1; j < levels_.size(); ++j)
         rises_.push_back(
             static_cast<int32_t>(static_cast<uint32_t>(levels_[j]) - static_cast<uint32_t>(levels_[j - 1])));
-    const int64_t bound = largest_sum(args.conv);
+    const int64_t bound = largest_partial_sum(args.conv);
     const int32_t* end = thresholds_ + threshold_count();
     first_ = static_cast<int>(std::upper_bound(thresholds_, end, -bound) - thresholds_);
     last_ = static_cast<int>(std::upper_bound(thresholds_, end, bound) - thresholds_);

@@ -52,8 +52,7 @@ inline std::pair<const float*, int64_t> slopes_of(const std::optional<Tensor>& s
     if (!slopes) return {nullptr, 0};
     check_dense(*slopes, "slopes", ScalarType::Float, "float32");
     const int64_t bound = (slopes->numel() - 1) / 2;
-    const int64_t rows = conv.layout.tap ? 1 : conv.layout.taps;
-    const int64_t needed = conv.product_bound() * rows * std::min(conv.layout.channels_per_array, conv.layout.channels);
+    const int64_t needed = largest_partial_sum(conv);
     STD_TORCH_CHECK(bound >= needed, "slopes: cover partial sums up to ", bound, "; needed ", needed);
     return {data_of<float>(*slopes), bound};
 }

@@ -1,20 +1,9 @@
+#include "../../core/counter.h"
 #include "../../core/cuda/launch.h"
 #include "image_faults.h"
 
 namespace bnnkit {
 namespace {
-
-__device__ uint32_t hashed(uint32_t state, uint32_t key) {
-    uint32_t h = (state ^ key) + 0x9E3779B9u;
-    h = (h ^ h >> 16) * 0x85EBCA6Bu;
-    h = (h ^ h >> 13) * 0xC2B2AE35u;
-    return h ^ h >> 16;
-}
-
-__device__ int sum_of_warp(int value) {
-    for (int distance = 16; distance > 0; distance /= 2) value += __shfl_xor_sync(0xFFFFFFFFu, value, distance);
-    return value;
-}
 
 __global__ void read_bytes(ImageFaultsArgs a) {
     int faulty_bits = 0, wrong_bits = 0;
@@ -22,12 +11,12 @@ __global__ void read_bytes(ImageFaultsArgs a) {
         const int64_t image = i / a.bytes;
         const auto p = static_cast<uint32_t>(i % a.bytes);
         const int stored = a.stored[i], bit = stored >> a.bit & 1;
-        const bool faulty = hashed(static_cast<uint32_t>(a.place[image]), p) < a.limit;
+        const bool faulty = counter_step(static_cast<uint32_t>(a.place[image]), p) < a.limit;
         int value;
         if (a.source >= 0)
             value = stored >> a.source & 1;
         else
-            value = a.truth[2 * bit + (hashed(static_cast<uint32_t>(a.value[image]), p / 32) >> (p % 32) & 1)];
+            value = a.truth[2 * bit + (counter_step(static_cast<uint32_t>(a.value[image]), p / 32) >> (p % 32) & 1)];
         const bool wrong = faulty && value != bit;
         a.read[i] = static_cast<uint8_t>(stored ^ (wrong ? 1 << a.bit : 0));
         faulty_bits += faulty;

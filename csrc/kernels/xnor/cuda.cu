@@ -49,7 +49,7 @@ __device__ void count_rows(const uint64_t* rows, int64_t count, int64_t words, c
     for (int64_t row = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / 32; row < count; row += warps) {
         int ones = 0;
         for (int64_t word = threadIdx.x % 32; word < words; word += 32) ones += __popcll(rows[row * words + word]);
-        for (int distance = 16; distance > 0; distance /= 2) ones += __shfl_xor_sync(0xFFFFFFFFu, ones, distance);
+        ones = sum_of_warp(ones);
         if (threadIdx.x % 32 == 0) terms[row] = 2 * ones - static_cast<int32_t>(valid(row));
     }
 }
