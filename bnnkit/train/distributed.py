@@ -19,6 +19,7 @@ connections. Whatever the others wait for then fails, and they find the note.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import signal
@@ -232,6 +233,10 @@ def _join() -> Processes:
         torch.set_num_threads(max(1, torch.get_num_threads() // here))
     if int(os.environ["LOCAL_RANK"]) < torch.cuda.device_count():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    # Its functions keep the group of the moment of their import as a default. Imported later, by a part of torch that a
+    # training needs, they would keep the threads of gloo alive until the interpreter ends, and abort it there now and
+    # then (pytorch issue 190489).
+    importlib.import_module("torch.distributed.nn.functional")
     try:
         store, rank, world_size = next(rendezvous("env://"))
         dist.init_process_group("gloo", store=store, rank=rank, world_size=world_size, timeout=LONGEST_WAIT)

@@ -2,6 +2,7 @@
 
 distributed_worker.py compare CASES RESULTS     the same steps alone and together, as JSON
 distributed_worker.py fail RANK STEP ARGUMENTS  `bnnkit ARGUMENTS`, where one process fails in one step
+distributed_worker.py leave ARGUMENTS           `bnnkit ARGUMENTS`, then the threads that are left
 """
 
 from __future__ import annotations
@@ -68,8 +69,15 @@ def fail(rank: str, step: str, *arguments: str) -> int:
     return code
 
 
+def leave(*arguments: str) -> int:
+    from bnnkit_cli.main import main
+
+    code = main(arguments)
+    left = sorted((thread / "comm").read_text().strip() for thread in Path("/proc/self/task").iterdir())
+    print(f"process {os.environ['RANK']} has left {len(left)} thread(s): {', '.join(left)}", file=sys.stderr)
+    return code
+
+
 if __name__ == "__main__":
     what, *rest = sys.argv[1:]
-    if what == "fail":
-        sys.exit(fail(*rest))
-    compare(*rest)
+    sys.exit({"compare": compare, "fail": fail, "leave": leave}[what](*rest))

@@ -261,6 +261,17 @@ def test_an_error_in_one_process_ends_all_with_its_exit_code(tmp_path: Path) -> 
     assert not runs.resolve("latest", root=tmp_path).finished
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="this system does not list threads in /proc")
+def test_no_thread_outlives_the_connections(tmp_path: Path) -> None:
+    """One of gloo that frees a tensor while the interpreter ends would abort it."""
+    arguments = ["train", "mlp", *(f"--{name}={value}" for name, value in {**TINY, "epochs": 1}.items())]
+    arguments += ["--ao-bit=fp", "--adc-bit=fp"]
+    done = run(torchrun(str(WORKER), "leave", *arguments, "--batch=27", "--runs-dir", str(tmp_path)))
+    assert done.returncode == 0, done.stderr
+    for rank in range(2):
+        assert f"process {rank} has left 1 thread(s)" in done.stderr
+
+
 def test_one_process_needs_no_connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for value in ("", "1"):
         monkeypatch.setenv("WORLD_SIZE", value)
