@@ -27,8 +27,18 @@ def hash32(*keys: int | Tensor) -> Tensor:
     for key in keys:
         if isinstance(key, Tensor) and state.ndim == 0:
             state = state.to(key.device)
-        state = _mix(((state ^ (key & _MASK)) + 0x9E3779B9) & _MASK)
+        state = step(state, key)
     return state
+
+
+def step(state: Tensor, key: int | Tensor) -> Tensor:
+    """Return the hash of one more key after those that `state` is the hash of.
+
+    Example:
+        >>> bool(step(hash32(1, 2), 3) == hash32(1, 2, 3))
+        True
+    """
+    return _mix(((state ^ (key & _MASK)) + 0x9E3779B9) & _MASK)
 
 
 def uniform_int(bound: int, *keys: int | Tensor) -> Tensor:

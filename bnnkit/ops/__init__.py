@@ -15,7 +15,7 @@ from bnnkit.ops.bit_serial import (
 )
 from bnnkit.ops.bitplane import merge_slices, slice_weights
 from bnnkit.ops.extension import (
-    check_gpu,
+    check_device,
     cpu_features,
     cuda_library,
     force_variant,
@@ -26,6 +26,7 @@ from bnnkit.ops.extension import (
     variants,
 )
 from bnnkit.ops.pack import pack_kernels, pack_pixels
+from bnnkit.ops.unpack import unpack_bits
 from bnnkit.ops.xnor import xnor_conv2d, xnor_linear
 
 __all__ = [
@@ -36,7 +37,7 @@ __all__ = [
     "adc_linear",
     "bit_serial_conv2d",
     "bit_serial_histogram",
-    "check_gpu",
+    "check_device",
     "cpu_features",
     "cuda_library",
     "force_variant",
@@ -48,6 +49,7 @@ __all__ = [
     "pack_kernels",
     "pack_pixels",
     "slice_weights",
+    "unpack_bits",
     "usable_variants",
     "variant",
     "variants",

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bnnkit.ops.unpack import unpack_bits
+
 _Ints = Sequence[int]
 
 
@@ -73,6 +75,37 @@ def _fake_xnor_conv2d(
     groups: int,
 ) -> Tensor:
     return _fake_output(x_bits, w_bits, kernel, stride, padding, dilation)
+
+
+def _fake_xnor_conv2d_integers(
+    x_bits: Tensor,
+    w_bits: Tensor,
+    bits: int,
+    channels: int,
+    kernel: _Ints,
+    stride: _Ints,
+    padding: _Ints,
+    dilation: _Ints,
+    groups: int,
+) -> Tensor:
+    sums = _fake_output(x_bits, w_bits, kernel, stride, padding, dilation)
+    return sums.to(torch.int16 if bits == 16 else torch.int32)
+
+
+def _fake_xnor_conv2d_bits(
+    x_bits: Tensor,
+    w_bits: Tensor,
+    thresholds: Tensor,
+    flip: Tensor,
+    channels: int,
+    kernel: _Ints,
+    stride: _Ints,
+    padding: _Ints,
+    dilation: _Ints,
+    groups: int,
+) -> Tensor:
+    batch, outputs, height, width = _fake_output(x_bits, w_bits, kernel, stride, padding, dilation).shape
+    return x_bits.new_empty((1, batch, height, width, 8 * _words(outputs)))
 
 
 def _fake_adc_conv2d(
@@ -232,6 +265,17 @@ def _fake_merge_slices(slices: Tensor, cell_bit: int) -> Tensor:
     return slices.new_empty(slices.shape[1:], dtype=torch.int32)
 
 
+def _fake_dense_conv2d(x: Tensor, w: Tensor, bias: Tensor | None, stride: _Ints, padding: _Ints) -> Tensor:
+    size = [_conv_size(x.shape[2 + i], w.shape[2 + i], stride[i], padding[i], 1) for i in range(2)]
+    return x.new_empty((x.shape[0], w.shape[0], *size))
+
+
+def _fake_bit_faults(
+    bits: Tensor, state: Tensor, channels: int, channels_per_array: int, kind: int, limit: int, plane: int
+) -> list[Tensor]:
+    return [torch.empty_like(bits), bits.new_empty(2, dtype=torch.int64)]
+
+
 def _fake_image_faults(
     images: Tensor, place: Tensor, value: Tensor, bit: int, source: int, truth: _Ints, limit: int
 ) -> list[Tensor]:
@@ -285,9 +329,7 @@ def _torch_gradients(ctx: Any, gy: Tensor) -> tuple[Tensor, Tensor, Tensor | Non
 
 def _signs(packed: Tensor, count: int) -> Tensor:
     """Return the first `count` bits of each row of bytes as float32 signs."""
-    wanted = packed[..., : -(-count // 8)]
-    bits = wanted.unsqueeze(-1) >> torch.arange(8, dtype=torch.uint8, device=packed.device) & 1
-    return bits.flatten(-2)[..., :count].float().mul_(2).sub_(1)
+    return unpack_bits(packed, count).float().mul_(2).sub_(1)
 
 
 def _adc_backward(ctx: Any, gy: Tensor) -> tuple[Tensor | None, ...]:
@@ -304,6 +346,8 @@ def register(*, kernel_gradients: bool) -> None:
         _fake_pack_pixels,
         _fake_pack_kernels,
         _fake_xnor_conv2d,
+        _fake_xnor_conv2d_integers,
+        _fake_xnor_conv2d_bits,
         _fake_adc_conv2d,
         _fake_adc_conv2d_backward,
         _fake_adc_gradient_factors,
@@ -312,6 +356,8 @@ def register(*, kernel_gradients: bool) -> None:
         _fake_bit_serial_histogram,
         _fake_slice_weights,
         _fake_merge_slices,
+        _fake_dense_conv2d,
+        _fake_bit_faults,
         _fake_image_faults,
     ):
         torch.library.register_fake(f"bnnkit::{fake.__name__.removeprefix('_fake_')}", fake)

@@ -53,12 +53,22 @@ def cuda_library() -> Path | None:
     return library if library.is_file() else None
 
 
-def check_gpu() -> None:
-    """Check that kernels can run on a GPU.
+def check_device(name: str) -> None:
+    """Check that kernels can run on a device.
+
+    Args:
+        name: cpu or cuda.
 
     Raises:
+        UsageError: another name.
         MissingError: torch sees no GPU, or the package was built without its CUDA kernels.
+
+    >>> check_device("cpu")
     """
+    if name not in ("cpu", "cuda"):
+        raise UsageError(f"--device {name}: cpu or cuda was needed", hint="--device cpu")
+    if name == "cpu":
+        return
     if not torch.cuda.is_available():
         raise MissingError("--device cuda: torch sees no GPU here; one was needed", hint="--device cpu")
     if cuda_library() is None:
@@ -114,7 +124,7 @@ def last_variant(kernel: str) -> str:
     """Return which variant a kernel last ran, or "" before any.
 
     Args:
-        kernel: pack, xnor, adc, adc_backward, bitplane, bit_serial, network or image_faults.
+        kernel: pack, xnor, adc, adc_backward, bitplane, bit_serial, network, dense, bit_faults or image_faults.
 
     Raises:
         UsageError: for another name.
@@ -122,6 +132,5 @@ def last_variant(kernel: str) -> str:
     try:
         return str(load().last_variant(kernel))
     except ValueError as error:
-        raise UsageError(
-            str(error), hint="kernels: pack, xnor, adc, adc_backward, bitplane, bit_serial, network, image_faults"
-        ) from error
+        hint = "kernels: pack, xnor, adc, adc_backward, bitplane, bit_serial, network, dense, bit_faults, image_faults"
+        raise UsageError(str(error), hint=hint) from error

@@ -1,4 +1,8 @@
-"""xnor: matrix product and convolution of +-1 values, computed on packed bits."""
+"""xnor: matrix product and convolution of +-1 values, computed on packed bits.
+
+Of packed operands `torch.ops.bnnkit.xnor_conv2d_integers` returns the sums as int16 or int32, and
+`torch.ops.bnnkit.xnor_conv2d_bits` whether they reach a threshold per channel, packed as the next layer reads them.
+"""
 
 from __future__ import annotations
 

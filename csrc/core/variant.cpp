@@ -11,8 +11,8 @@
 namespace bnnkit {
 namespace {
 
-constexpr std::array kKernels = {"pack",     "xnor",       "adc",     "adc_backward",
-                                 "bitplane", "bit_serial", "network", "image_faults"};
+constexpr std::array kKernels = {"pack",       "xnor",    "adc",   "adc_backward", "bitplane",
+                                 "bit_serial", "network", "dense", "bit_faults",   "image_faults"};
 constexpr std::array kIsas = {"reference", "neon", "avx2", "avx512", "amx", "cuda"};
 constexpr size_t kRanked = kIsas.size() - 1;  // all that a processor runs
 constexpr int kUnset = -1;

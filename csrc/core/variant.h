@@ -11,7 +11,7 @@
 
 namespace bnnkit {
 
-enum class Kernel { pack, xnor, adc, adc_backward, bitplane, bit_serial, network, image_faults };
+enum class Kernel { pack, xnor, adc, adc_backward, bitplane, bit_serial, network, dense, bit_faults, image_faults };
 enum class Isa { reference, neon, avx2, avx512, amx, cuda };  // cuda: chosen by where the operands lie, never by rank
 
 const char* name_of(Kernel kernel);

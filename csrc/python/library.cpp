@@ -12,6 +12,12 @@ STABLE_TORCH_LIBRARY(bnnkit, m) {
         "xnor_conv2d(Tensor x_bits, Tensor w_bits, Tensor? x, Tensor? w, Tensor? bias, int channels, int[] kernel, "
         "int[] stride, int[] padding, int[] dilation, int groups) -> Tensor");
     m.def(
+        "xnor_conv2d_integers(Tensor x_bits, Tensor w_bits, int bits, int channels, int[] kernel, int[] stride, "
+        "int[] padding, int[] dilation, int groups) -> Tensor");
+    m.def(
+        "xnor_conv2d_bits(Tensor x_bits, Tensor w_bits, Tensor thresholds, Tensor flip, int channels, int[] kernel, "
+        "int[] stride, int[] padding, int[] dilation, int groups) -> Tensor");
+    m.def(
         "adc_conv2d(Tensor x_bits, Tensor w_bits, Tensor? x, Tensor? w, Tensor? bias, Tensor thresholds, Tensor "
         "levels, "
         "Tensor slopes, float scale, float offset, float x_unit, float w_unit, bool x_thermometer, bool w_thermometer, "
@@ -41,6 +47,11 @@ STABLE_TORCH_LIBRARY(bnnkit, m) {
         "int first_image, int channels, int[] kernel, int[] stride, int[] padding, int[] dilation, "
         "int channels_per_array, bool tap) -> Tensor");
     m.def("run_networks(int[] networks, Tensor images, int classes, Tensor? indices=None) -> Tensor");
+    m.def("dense_conv2d(Tensor x, Tensor w, Tensor? bias, int[] stride, int[] padding) -> Tensor");
+    m.def(
+        "bit_faults(Tensor bits, Tensor state, int channels, int channels_per_array, int kind, int limit, int plane) "
+        "-> "
+        "Tensor[]");
     m.def(
         "image_faults(Tensor images, Tensor place, Tensor value, int bit, int source, int[] truth, int limit) -> "
         "Tensor[]");

@@ -24,7 +24,13 @@ private:
     std::vector<Line> memory_;
 };
 
-inline void emulated_xnor(const XnorArgs& args) { xnor_cuda(args, EmulatedDevice(xnor_cuda_workspace(args))); }
+inline void emulated_xnor(const XnorArgs& args) { xnor_cuda(args, EmulatedDevice(xnor_cuda_workspace(args.conv))); }
+inline void emulated_xnor_integers(const XnorIntegersArgs& args) {
+    xnor_integers_cuda(args, EmulatedDevice(xnor_cuda_workspace(args.conv)));
+}
+inline void emulated_xnor_bits(const XnorBitsArgs& args) {
+    xnor_bits_cuda(args, EmulatedDevice(xnor_cuda_workspace(args.conv)));
+}
 inline void emulated_adc(const AdcArgs& args) { adc_cuda(args, EmulatedDevice(adc_cuda_workspace(args))); }
 inline void emulated_pack(const PackArgs& args) { pack_cuda(args, EmulatedDevice(0)); }
 inline void emulated_bitplane(const BitplaneArgs& args) { bitplane_cuda(args, EmulatedDevice(0)); }

@@ -50,6 +50,82 @@ void check_all(const DenseConv& dense, const float* bias, bool dense_too) {
         }
 }
 
+template <class Value>
+std::vector<Value> integers(void (*kernel)(const XnorIntegersArgs&), const DenseConv& dense) {
+    const PackedConv packed(dense, one_thread());
+    XnorIntegersArgs args;
+    args.conv = packed.conv;
+    args.bits = 8 * sizeof(Value);
+    std::vector<Value> y(packed.outputs(), -12345);
+    args.y = y.data();
+    kernel(args);
+    return y;
+}
+
+struct Fold {
+    std::vector<int32_t> thresholds, flip;
+};
+
+// Thresholds of the size of the sums, and some that all or no sums reach.
+Fold random_fold(Random& random, const DenseConv& dense) {
+    const ConvGeometry& g = dense.geometry;
+    const int64_t reach = g.group_channels() * g.taps(), near = std::max<int64_t>(2, reach / 20);
+    Fold fold;
+    for (int64_t output = 0; output < g.out_channels; ++output) {
+        const int64_t threshold = random.chance(80) ? random.between(-near, near) : random.between(-reach, reach + 1);
+        fold.thresholds.push_back(static_cast<int32_t>(threshold));
+        fold.flip.push_back(random.chance(30) ? -1 : 0);
+    }
+    return fold;
+}
+
+std::vector<uint64_t> bits(void (*kernel)(const XnorBitsArgs&), const DenseConv& dense, const Fold& fold) {
+    const PackedConv packed(dense, one_thread());
+    XnorBitsArgs args;
+    args.conv = packed.conv;
+    args.thresholds = fold.thresholds.data();
+    args.flip = fold.flip.data();
+    const ConvGeometry& g = dense.geometry;
+    std::vector<uint64_t> y(static_cast<size_t>(g.batch * g.out_pixels() * args.words()), 0);
+    args.y = y.data();
+    kernel(args);
+    return y;
+}
+
+std::vector<uint64_t> folded(const std::vector<float>& sums, const DenseConv& dense, const Fold& fold) {
+    const ConvGeometry& g = dense.geometry;
+    const int64_t words = words_for(g.out_channels), pixels = g.out_pixels();
+    std::vector<uint64_t> expected(static_cast<size_t>(g.batch * pixels * words), 0);
+    for (size_t i = 0; i < sums.size(); ++i) {
+        const auto at = static_cast<int64_t>(i);
+        const int64_t pixel = at % pixels, output = at / pixels % g.out_channels, image = at / pixels / g.out_channels;
+        const auto o = static_cast<size_t>(output);
+        const float sum = fold.flip[o] ? -sums[i] : sums[i];
+        if (sum >= static_cast<float>(fold.thresholds[o]))
+            expected[static_cast<size_t>((image * pixels + pixel) * words + output / 64)] |= uint64_t{1} << output % 64;
+    }
+    return expected;
+}
+
+#if defined(BNNKIT_EMULATED_CUDA)
+constexpr auto integer_kernel = emulated_xnor_integers;
+constexpr auto bit_kernel = emulated_xnor_bits;
+#else
+constexpr auto integer_kernel = xnor_integers;
+constexpr auto bit_kernel = xnor_bits;
+#endif
+
+void check_integers_and_bits(Random& random, const DenseConv& dense) {
+    check::describe("integers and bits, ", dense.text());
+    const std::vector<float> sums = run(xnor_reference, dense, nullptr, one_thread());
+    CHECK_SAME(integers<int32_t>(integer_kernel, dense), std::vector<int32_t>(sums.begin(), sums.end()));
+    CHECK_SAME(integers<int16_t>(integer_kernel, dense), std::vector<int16_t>(sums.begin(), sums.end()));
+    const ConvGeometry& g = dense.geometry;
+    if (g.groups > 1 && g.group_outputs() % 8 != 0) return;
+    const Fold fold = random_fold(random, dense);
+    CHECK_SAME(bits(bit_kernel, dense, fold), folded(sums, dense, fold));
+}
+
 std::vector<float> random_bias(Random& random, int64_t count) {
     std::vector<float> bias(static_cast<size_t>(count));
     for (float& b : bias) b = random.real(-2, 2);
@@ -94,6 +170,31 @@ TEST("xnor: an empty batch") {
         check::describe(name_of(variant.isa), ", empty batch");
         CHECK(run(variant.run, dense, nullptr, one_thread()).empty());
     }
+}
+
+TEST("xnor: integers and bits of random convolutions") {
+    Random random(7);
+    for (int i = 0; i < cases(120); ++i) check_integers_and_bits(random, random_conv(random, {60000, true, true}));
+}
+
+TEST("xnor: integers and bits around every tile width") {
+    Random random(8);
+    for (int64_t n : {1, 7, 8, 9, 63, 64, 65, 90, 96, 127, 128, 150, 160, 161, 200})
+        for (int64_t m : {3, 70}) check_integers_and_bits(random, matrix_product(random, m, n, 70, 70));
+}
+
+TEST("xnor: bits of groups lie side by side") {
+    Random random(9);
+    for (int64_t outputs : {8, 40, 72})
+        for (int64_t groups : {2, 3}) {
+            DenseConv dense;
+            ConvGeometry& g = dense.geometry;
+            g.batch = 2, g.height = 4, g.width = 3, g.kernel_h = 3, g.kernel_w = 2, g.pad_h = 1;
+            g.groups = groups, g.channels = 21 * groups, g.out_channels = outputs * groups;
+            dense.channels_per_array = 21;
+            dense.fill(random);
+            check_integers_and_bits(random, dense);
+        }
 }
 
 #if defined(BNNKIT_EMULATED_CUDA)

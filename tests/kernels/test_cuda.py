@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from bnnkit import ops
+from bnnkit.bench import packed
 from bnnkit.cim import Adc, Array
 from bnnkit.errors import MissingError
 from bnnkit.faults import KINDS, ImageFault, read
@@ -84,6 +85,37 @@ def test_xnor_equals_the_processor(m: int, n: int, k: int, seed: int, image: boo
 
 
 @needs_gpu
+@pytest.mark.parametrize("shape", [(1, 5, 70), (65, 90, 700), (300, 160, 1440), (1000, 333, 4096)])
+def test_xnor_integers_and_bits_equal_the_processor(shape: tuple[int, int, int]) -> None:
+    m, n, k = shape
+    generator = torch.Generator().manual_seed(1)
+    x, w = values((m, k), generator), values((n, k), generator)
+    thresholds = torch.randint(-30, 30, (n,), dtype=torch.int32, generator=generator)
+    flip = -torch.randint(0, 2, (n,), dtype=torch.int32, generator=generator)
+
+    def products(device: str) -> list[Tensor]:
+        layout = packed.whole(k)
+        bits = packed.pack_activations(x.to(device), layout), packed.pack_weights(w.to(device), layout)
+        fold = thresholds.to(device), flip.to(device)
+        found = [packed.xnor_integers(bits, k, width) for width in (16, 32)] + [packed.xnor_bits(bits, k, fold)]
+        return [y.cpu() for y in found]
+
+    for got, expected in zip(products("cuda"), products("cpu"), strict=True):
+        assert torch.equal(got, expected)
+
+
+@needs_gpu
+def test_dense_sums_equal_the_processor() -> None:
+    generator = torch.Generator().manual_seed(1)
+    x, w = torch.randn(7, 30, 17, 9, generator=generator), torch.randn(70, 30, 3, 2, generator=generator)
+    bias, window = torch.randn(70, generator=generator), ([2, 1], [1, 1])
+    expected = torch.ops.bnnkit.dense_conv2d(x, w, bias, *window)
+    got = torch.ops.bnnkit.dense_conv2d(x.cuda(), w.cuda(), bias.cuda(), *window)
+    assert ops.last_variant("dense") == "cuda"
+    assert torch.equal(got.cpu(), expected)
+
+
+@needs_gpu
 @pytest.mark.parametrize("shape", [(4096, 1024, 4096), (131072, 160, 1440)])
 @pytest.mark.parametrize("adc_bit", [None, 1, 3, 4])
 def test_large_products(shape: tuple[int, int, int], adc_bit: int | None) -> None:
@@ -146,14 +178,14 @@ def test_operands_on_two_devices() -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu() -> None:
     with pytest.raises(MissingError, match="torch sees no GPU here"):
-        ops.check_gpu()
+        ops.check_device("cuda")
 
 
 def test_a_build_without_cuda_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(Path, "is_file", lambda path: False)
     with pytest.raises(MissingError, match="built without its CUDA kernels"):
-        ops.check_gpu()
+        ops.check_device("cuda")
 
 
 def test_the_gpus_variant_cannot_be_forced() -> None:

@@ -93,6 +93,16 @@ def test_registers_hold_what_the_loop_needs(architecture: str) -> None:
         assert spilled <= 40, f"{name}: {spilled} accesses to local memory"
 
 
+def test_sums_that_become_bits_are_not_stored() -> None:
+    kernels = {name: code for name, code in _code("sm_90a").tiles().items() if "BitSink" in name}
+    assert len(kernels) == 4
+    for name, code in kernels.items():
+        rows, columns = _shape(name)
+        # A byte of every fourth column tile per lane and row; two shuffles join the bits of a tile.
+        assert sum(code[i] for i in code if i.startswith("STG")) == 2 * rows * -(-columns // 4), name
+        assert sum(code[i] for i in code if i.startswith("SHFL")) == 4 * rows * columns, name
+
+
 @pytest.mark.parametrize(("converter", "steps"), [("6Single", 1), ("7Uniform", 2)])
 def test_usual_converters_take_one_or_two_instructions(converter: str, steps: int) -> None:
     kernels = {name: code for name, code in _code("sm_90a").tiles().items() if converter in name and _one_pair(name)}

@@ -44,6 +44,19 @@ def _xnor_arguments() -> tuple[Any, ...]:
     return *bits, x.requires_grad_(), w.requires_grad_(), torch.ones(4, requires_grad=True), 10, *GEOMETRY
 
 
+def _xnor_integers_arguments() -> tuple[Any, ...]:
+    x_bits, w_bits, _, _, _, *geometry = _xnor_arguments()
+    return x_bits, w_bits, 16, *geometry
+
+
+def _xnor_bits_arguments() -> tuple[Any, ...]:
+    x, w = values((2, 10, 5, 6), torch.Generator().manual_seed(2)), torch.ones(70, 10, 3, 3)
+    layout = Array(1024, channels_per_array=10).layout(10, 3, 3)
+    bits = ops.pack_pixels(x, make(1), channels_per_array=10), ops.pack_kernels(w, make(1), layout=layout)
+    fold = torch.arange(70, dtype=torch.int32) - 35, -(torch.arange(70, dtype=torch.int32) % 2)
+    return *bits, *fold, 10, *GEOMETRY[:-1], 1
+
+
 def _adc_arguments() -> tuple[Any, ...]:
     adc = Adc(2, 18)
     tables = (adc.thresholds(3), adc.levels, adc.gradient_table(3))
@@ -85,12 +98,24 @@ SAMPLES: dict[str, Callable[[], tuple[Any, ...]]] = {
     "pack_pixels": lambda: (torch.rand(2, 6, 3, 4), *levels_of(make(2)), 2, 2),
     "pack_kernels": lambda: (torch.rand(2, 6, 3, 4), *levels_of(make(1.5)), 4, True),
     "xnor_conv2d": _xnor_arguments,
+    "xnor_conv2d_integers": _xnor_integers_arguments,
+    "xnor_conv2d_bits": _xnor_bits_arguments,
     "adc_conv2d": _adc_arguments,
     "adc_conv2d_backward": _backward_arguments,
     "bit_serial_conv2d": _bit_serial_arguments,
     "bit_serial_histogram": _histogram_arguments,
     "slice_weights": lambda: (torch.arange(12, dtype=torch.int32).view(3, 4), 4, 3),
     "merge_slices": lambda: (torch.ones(2, 3, 4, dtype=torch.uint8), 3),
+    "dense_conv2d": lambda: (torch.rand(2, 6, 5, 4), torch.rand(3, 6, 3, 2), torch.rand(3), [2, 1], [1, 0]),
+    "bit_faults": lambda: (
+        torch.arange(240, dtype=torch.uint8).view(2, 3, 1, 5, 8),
+        torch.arange(3),
+        60,
+        60,
+        3,
+        1 << 31,
+        -1,
+    ),
     "image_faults": lambda: (
         torch.arange(60, dtype=torch.uint8).view(3, 20),
         torch.arange(3),

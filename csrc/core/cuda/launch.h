@@ -86,6 +86,14 @@ __device__ __forceinline__ int sum_of_warp(int value) {
     return value;
 }
 
+// Adds what the threads of a block counted to counts[0] and counts[1]: once per warp, integers, so that order does not matter.
+__device__ __forceinline__ void add_counts(int64_t* counts, int first, int second) {
+    const int sums[2] = {sum_of_warp(first), sum_of_warp(second)};
+    if (threadIdx.x % 32 != 0) return;
+    for (int i = 0; i < 2; ++i)
+        atomicAdd(reinterpret_cast<unsigned long long*>(counts + i), static_cast<unsigned long long>(sums[i]));
+}
+
 // Calls body(i) for every i in [0, count), spread over the grid.
 template <class Body>
 __device__ __forceinline__ void for_each_item(int64_t count, const Body& body) {

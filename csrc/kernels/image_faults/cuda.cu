@@ -22,13 +22,7 @@ __global__ void read_bytes(ImageFaultsArgs a) {
         faulty_bits += faulty;
         wrong_bits += wrong;
     });
-    // One addition per warp: integers, so that their order does not matter.
-    faulty_bits = sum_of_warp(faulty_bits);
-    wrong_bits = sum_of_warp(wrong_bits);
-    if (threadIdx.x % 32 == 0) {
-        atomicAdd(reinterpret_cast<unsigned long long*>(a.counts), static_cast<unsigned long long>(faulty_bits));
-        atomicAdd(reinterpret_cast<unsigned long long*>(a.counts + 1), static_cast<unsigned long long>(wrong_bits));
-    }
+    add_counts(a.counts, faulty_bits, wrong_bits);
 }
 
 }  // namespace

@@ -1,19 +1,8 @@
 #include "image_faults.h"
 
+#include "../../core/counter_reference.h"
+
 namespace bnnkit {
-namespace {
-
-// MurmurHash3's finalizer after adding a key.
-uint64_t hashed(int64_t state, int64_t key) {
-    constexpr uint64_t kWord = uint64_t{1} << 32;
-    uint64_t h = ((static_cast<uint64_t>(state) % kWord ^ static_cast<uint64_t>(key) % kWord) + 0x9E3779B9) % kWord;
-    h = (h ^ h / 65536) * 0x85EBCA6B % kWord;
-    h = (h ^ h / 8192) * 0xC2B2AE35 % kWord;
-    return h ^ h / 65536;
-}
-
-}  // namespace
-
 void image_faults_reference(const ImageFaultsArgs& a) {
     for (int64_t image = 0; image < a.images; ++image) {
         for (int64_t p = 0; p < a.bytes; ++p) {

@@ -3,7 +3,7 @@
 //   sum over valid values of x * w  =  4 popc(a & b) - [2 popc(a) - valid] - [2 popc(b) - 2 popc(b on padded taps)]
 //
 // where only the first term needs both operands: the one that the tensor cores count. Sums are exact in 32 bits.
-#include "../../core/cuda/tile_product.h"
+#include "cuda_sinks.h"
 #include "xnor.h"
 
 namespace bnnkit {
@@ -13,9 +13,10 @@ struct Pieces {
     PieceLayout layout;
     const uint64_t *a, *b;
     uint64_t *gathered, *arranged;  // none where the operand's own memory serves
-    int32_t* row_terms;             // 2 popc(a) - valid: [groups][pixels]
-    int32_t* column_terms;          // 2 popc(b): [out_channels]
-    int32_t* tap_terms;             // 2 popc(b on a tap): [taps][out_channels]; none without padding
+    int32_t* row_terms;
+    int32_t* ones;          // 2 popc(b): [out_channels]
+    int32_t* tap_ones;      // 2 popc(b on a tap): [taps][out_channels]; none without padding
+    int32_t* column_terms;  // see SumTerms
 };
 
 bool whole_pieces(const void* data, int64_t words) {
@@ -24,8 +25,7 @@ bool whole_pieces(const void* data, int64_t words) {
 
 bool padded(const ConvGeometry& g) { return g.pad_h > 0 || g.pad_w > 0; }
 
-Pieces pieces_of(const XnorArgs& args, DeviceWorkspace& workspace) {
-    const BinaryConv& conv = args.conv;
+Pieces pieces_of(const BinaryConv& conv, DeviceWorkspace& workspace) {
     const ConvGeometry& g = conv.geometry;
     const int64_t pixels = g.batch * g.out_pixels();
     Pieces p = {};
@@ -37,8 +37,11 @@ Pieces pieces_of(const XnorArgs& args, DeviceWorkspace& workspace) {
     if (!whole_pieces(conv.w, conv.layout.array_words()))
         p.b = p.arranged = workspace.take<uint64_t>(g.out_channels * p.layout.row_words());
     p.row_terms = workspace.take<int32_t>(g.groups * pixels);
-    p.column_terms = workspace.take<int32_t>(g.out_channels);
-    if (padded(g)) p.tap_terms = workspace.take<int32_t>(g.taps() * g.out_channels);
+    p.column_terms = p.ones = workspace.take<int32_t>(g.out_channels);
+    if (padded(g)) {
+        p.tap_ones = workspace.take<int32_t>(g.taps() * g.out_channels);
+        p.column_terms = workspace.take<int32_t>(BorderKinds(g).count() * g.out_channels);
+    }
     return p;
 }
 
@@ -76,93 +79,59 @@ __global__ void count_taps(ConvGeometry g, const uint64_t* w, int64_t row_words,
     });
 }
 
-struct SumParameters {
-    ConvGeometry g;
-    const int32_t *row_terms, *column_terms, *tap_terms;
-    const float* bias;
-    float* y;
-};
-
-// 2 popc(b) on the padded taps of a row. Not inlined: it is called for every value of a tile.
-__device__ __noinline__ int32_t padded_ones(const SumParameters& p, int64_t row, int output) {
-    const Corner corner = corner_of(p.g, row);
-    if (valid_taps(p.g, corner) == p.g.taps()) return 0;
-    int32_t ones = 0;
-    for (int64_t tap = 0; tap < p.g.taps(); ++tap)
-        if (!tap_valid(p.g, corner, tap)) ones += p.tap_terms[tap * p.g.out_channels + output];
-    return ones;
-}
-
-template <class Shape>
-class SumSink {
-public:
-    using Parameters = SumParameters;
-
-    __device__ SumSink(const Parameters& p, const TilePlace<Shape>& place) : p_(p), place_(place) {}
-
-    __device__ void origin(int, bool, typename Shape::Origin&) const {}
-    __device__ void take(int, const typename Shape::Counts&) const {}
-    __device__ void finish(const typename Shape::Counts& counts) const {
-        int32_t row_term[Shape::kRowTiles][2] = {};
-        for_each_row<Shape>([&](int r, int half) {
-            const int row = place_.row(r, 2 * half);
-            if (row < place_.rows) row_term[r][half] = p_.row_terms[int64_t{place_.group} * place_.rows + row];
-        });
-        for_each_result<Shape>(place_, p_.g.out_pixels(), p_.g.out_channels,
-                               [&](int r, int c, int i, int64_t at, int output) {
-                                   int32_t sum = 4 * counts[r][c][i] - row_term[r][i / 2] - p_.column_terms[output];
-                                   if (p_.tap_terms) sum += padded_ones(p_, place_.row(r, i), output);
-                                   const auto value = static_cast<float>(sum);
-                                   p_.y[at] = p_.bias ? value + p_.bias[output] : value;
-                               });
-    }
-
-private:
-    const Parameters& p_;
-    TilePlace<Shape> place_;
-};
+constexpr int64_t kFewRows = 64;
+using FewRows = TileShape<1, 1, 2>;
+using ManyRows = TileShape<2, 4, 4>;
 
 // Few rows leave few tiles, so that these should be small; else the width that wastes the fewest columns is taken.
 template <class Body>
 void with_tile_shape(const TileOperands& operands, const Body& body) {
-    constexpr int64_t kFewRows = 64;
     const auto computed = [&](int64_t width) { return ceil_div(operands.columns, width) * width; };
     if (operands.rows <= kFewRows)
-        body.template operator()<TileShape<1, 1, 2>>();
+        body.template operator()<FewRows>();
     else if (computed(96) < std::min(computed(128), computed(160)))
         body.template operator()<TileShape<2, 4, 3>>();
     else if (computed(160) <= computed(128))
         body.template operator()<TileShape<2, 4, 5>>();
     else
-        body.template operator()<TileShape<2, 4, 4>>();
+        body.template operator()<ManyRows>();
 }
 
-}  // namespace
-
-int64_t xnor_cuda_workspace(const XnorArgs& args) {
-    DeviceWorkspace workspace(nullptr);
-    pieces_of(args, workspace);
-    return workspace.bytes();
+__global__ void subtract_padding(ConvGeometry g, BorderKinds kinds, const int32_t* ones, const int32_t* tap_ones,
+                                 int32_t* terms) {
+    for_each_item(kinds.count() * g.out_channels, [&](int64_t item) {
+        const int64_t kind = item / g.out_channels, output = item % g.out_channels;
+        int32_t term = ones[output];
+        for (int64_t tap = 0; tap < g.taps(); ++tap)
+            if (!kinds.valid(kind, tap / g.kernel_w, tap % g.kernel_w)) term -= tap_ones[tap * g.out_channels + output];
+        terms[item] = term;
+    });
 }
 
-void xnor_cuda(const XnorArgs& args, const Device& device) {
-    const ConvGeometry& g = args.conv.geometry;
+// Prepares the operands and multiplies them: product(operands, terms) launches the tiles.
+template <class Product>
+void multiply(const BinaryConv& conv, const Device& device, const Product& product) {
+    const ConvGeometry& g = conv.geometry;
     DeviceWorkspace workspace(device.workspace);
-    const Pieces p = pieces_of(args, workspace);
+    const Pieces p = pieces_of(conv, workspace);
     const int64_t pixels = g.batch * g.out_pixels(), words = p.layout.row_words();
     if (pixels == 0 || g.out_channels == 0) return;
     if (p.gathered)
-        launch(gather_rows, blocks_for(g.groups * pixels * p.layout.steps()), kThreads, 0, device.stream, args.conv,
+        launch(gather_rows, blocks_for(g.groups * pixels * p.layout.steps()), kThreads, 0, device.stream, conv,
                p.layout, p.gathered);
     if (p.arranged)
-        launch(arrange_rows, blocks_for(g.out_channels * p.layout.steps()), kThreads, 0, device.stream, args.conv.w,
+        launch(arrange_rows, blocks_for(g.out_channels * p.layout.steps()), kThreads, 0, device.stream, conv.w,
                g.out_channels, p.layout, p.arranged);
     launch(count_pixels, blocks_for(g.groups * pixels * 32), kThreads, 0, device.stream, g, p.a, words, p.row_terms);
     launch(count_outputs, blocks_for(g.out_channels * 32), kThreads, 0, device.stream, g.out_channels, p.b, words,
-           p.column_terms);
-    if (p.tap_terms)
-        launch(count_taps, blocks_for(g.taps() * g.out_channels), kThreads, 0, device.stream, g, args.conv.w,
-               args.conv.layout.row_words(), p.tap_terms);
+           p.ones);
+    const BorderKinds kinds(g);
+    if (p.tap_ones) {
+        launch(count_taps, blocks_for(g.taps() * g.out_channels), kThreads, 0, device.stream, g, conv.w,
+               conv.layout.row_words(), p.tap_ones);
+        launch(subtract_padding, blocks_for(kinds.count() * g.out_channels), kThreads, 0, device.stream, g, kinds,
+               p.ones, p.tap_ones, p.column_terms);
+    }
 
     TileOperands operands;
     operands.a = p.a;
@@ -170,10 +139,56 @@ void xnor_cuda(const XnorArgs& args, const Device& device) {
     operands.rows = checked_count(pixels);
     operands.columns = checked_count(g.group_outputs());
     operands.steps_per_array = static_cast<int>(p.layout.steps_per_array());
-    set_pairs(operands, args.conv);
-    const SumParameters parameters = {g, p.row_terms, p.column_terms, p.tap_terms, args.bias, args.y};
-    with_tile_shape(operands, [&]<class Shape>() {
-        launch_tiles<Shape, true, SumSink<Shape>>(operands, parameters, g.groups, device.stream);
+    set_pairs(operands, conv);
+    product(operands, SumTerms{g, kinds, p.row_terms, p.column_terms});
+}
+
+void store_words(const BinaryConv& conv, const float* bias, float* floats, int32_t* integers, const Device& device) {
+    multiply(conv, device, [&](const TileOperands& operands, const SumTerms& terms) {
+        with_tile_shape(operands, [&]<class Shape>() {
+            launch_tiles<Shape, true, WordSink<Shape>>(operands, {terms, bias, floats, integers}, conv.geometry.groups,
+                                                       device.stream);
+        });
+    });
+}
+
+// For matrices; two shapes are enough.
+void store_shorts(const BinaryConv& conv, int16_t* y, const Device& device) {
+    multiply(conv, device, [&](const TileOperands& operands, const SumTerms& terms) {
+        const auto launched = [&]<class Shape>() {
+            launch_tiles<Shape, true, ShortSink<Shape>>(operands, {terms, y}, conv.geometry.groups, device.stream);
+        };
+        operands.rows <= kFewRows ? launched.template operator()<FewRows>() : launched.template operator()<ManyRows>();
+    });
+}
+
+}  // namespace
+
+int64_t xnor_cuda_workspace(const BinaryConv& conv) {
+    DeviceWorkspace workspace(nullptr);
+    pieces_of(conv, workspace);
+    return workspace.bytes();
+}
+
+void xnor_cuda(const XnorArgs& args, const Device& device) {
+    store_words(args.conv, args.bias, args.y, nullptr, device);
+}
+
+void xnor_integers_cuda(const XnorIntegersArgs& args, const Device& device) {
+    if (args.bits == 16)
+        store_shorts(args.conv, static_cast<int16_t*>(args.y), device);
+    else
+        store_words(args.conv, nullptr, nullptr, static_cast<int32_t*>(args.y), device);
+}
+
+void xnor_bits_cuda(const XnorBitsArgs& args, const Device& device) {
+    multiply(args.conv, device, [&](const TileOperands& operands, const SumTerms& terms) {
+        auto* const y = reinterpret_cast<unsigned char*>(args.y);
+        with_tile_shape(operands, [&]<class Shape>() {
+            launch_tiles<Shape, true, BitSink<Shape>>(operands,
+                                                      {terms, args.thresholds, args.flip, y, args.words() * 8},
+                                                      args.conv.geometry.groups, device.stream);
+        });
     });
 }
 

@@ -25,8 +25,30 @@ void xnor_avx2(const XnorArgs& args);
 void xnor_avx512(const XnorArgs& args);
 void xnor_amx(const XnorArgs& args);
 
+// Sums that stay integers, without bias.
+struct XnorIntegersArgs {
+    BinaryConv conv;
+    int bits = 32;      // 16 where the sums fit, else 32
+    void* y = nullptr;  // int32_t or int16_t, [batch][out_channels][out_height][out_width]
+};
+
+// Sums that become bits at once: the activations of a following layer, packed as `pack` packs them in one chunk.
+struct XnorBitsArgs {
+    BinaryConv conv;                      // one group, or groups of a multiple of 8 outputs
+    const int32_t* thresholds = nullptr;  // [out_channels]: the bit is (flip ? -sum : sum) >= threshold
+    const int32_t* flip = nullptr;        // [out_channels], 0 or -1
+    uint64_t* y = nullptr;                // [batch][out_pixels][words_for(out_channels)], zeroed before
+
+    int64_t words() const { return words_for(conv.geometry.out_channels); }
+};
+
+void xnor_integers(const XnorIntegersArgs& args);
+void xnor_bits(const XnorBitsArgs& args);
+
 // All pointers are the device's.
 void xnor_cuda(const XnorArgs& args, const Device& device);
-int64_t xnor_cuda_workspace(const XnorArgs& args);
+void xnor_integers_cuda(const XnorIntegersArgs& args, const Device& device);
+void xnor_bits_cuda(const XnorBitsArgs& args, const Device& device);
+int64_t xnor_cuda_workspace(const BinaryConv& conv);
 
 }  // namespace bnnkit
