@@ -90,14 +90,15 @@ sanitize: setup  ## run the C++ tests under address and undefined-behaviour sani
 	$(BIN)/cmake --build build/sanitize
 	$(BIN)/ctest --test-dir build/sanitize --output-on-failure
 
-GPU_TESTS := tests/kernels/test_cuda.py
+GPU_TESTS := tests/kernels/test_cuda.py tests/deploy/test_device_network.py
 gpu:  ## on a machine with a GPU, with PYTHON's own torch: build, compare with the processor, look for races, measure
 	$(PYTHON) -m pip install --no-build-isolation --no-deps --editable .
 	$(PYTHON) -m pytest $(GPU_TESTS) tests/kernels/test_cuda_machine_code.py tests/train/test_training_on_gpu.py
 	compute-sanitizer --tool memcheck --error-exitcode 1 $(PYTHON) -m pytest $(GPU_TESTS) -k 'not large'
 	compute-sanitizer --tool racecheck --error-exitcode 1 $(PYTHON) -m pytest $(GPU_TESTS) -k 'not large'
-	$(PYTHON) -m bnnkit_cli bench --kernel xnor --device cuda -o results/bench/xnor-cuda.json
-	$(PYTHON) -m bnnkit_cli bench --kernel adc --device cuda -o results/bench/adc-cuda.json
+	for kernel in xnor adc model train; do \
+		$(PYTHON) -m bnnkit_cli bench --kernel $$kernel --device cuda -o results/bench/$$kernel-cuda.json || exit 1; \
+	done
 
 wheel-check: setup  ## build the wheel, install it into a clean environment and run `bnnkit doctor` there
 	rm -rf build/wheel

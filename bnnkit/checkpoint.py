@@ -96,7 +96,17 @@ def write(
     config: Mapping[str, Any],
     metadata: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write tensors, the config of the network they belong to and further metadata; see `save`."""
+    """Write tensors, the config of the network they belong to and further metadata; see `save`.
+
+    Args:
+        tensors: of any shape, dtype and device, by name.
+        config: arguments of `create_model`.
+        metadata: JSON values; what the checkpoint says of itself is added.
+
+    Raises:
+        ValueError: metadata with a name that belongs to the checkpoint itself.
+        MissingError: the file cannot be written, or the disk is full; an earlier file stays as it was.
+    """
     own = {"format_version": FORMAT_VERSION, "bnnkit": bnnkit.__version__, "model": dict(config)}
     taken = [name for name in metadata or {} if name in (*own, "digest")]
     if taken:
@@ -125,6 +135,10 @@ def build(checkpoint: Checkpoint, **changes: Any) -> Model:
     """Build the network of a checkpoint in evaluation mode, with some options of its config changed.
 
     Parameters do not depend on converters and arrays, so `adc_bit`, `rows`, `mapping` may differ from training.
+
+    Raises:
+        MismatchError: options of another version, or weights that do not fit the network.
+        UsageError: an impossible option.
     """
     try:
         model = create_model(**{**checkpoint.config, **changes})

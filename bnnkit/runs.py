@@ -41,7 +41,15 @@ LATEST = "latest"
 
 @dataclass(frozen=True)
 class Run:
-    """One run directory."""
+    """One run directory.
+
+    Attributes:
+        path: the directory; its name ends with time and hash.
+        config: config.toml, every option as resolved.
+        last, best: checkpoints, the last one and the one chosen on validation images.
+        curve: picture of the training.
+        finished: whether results.json is written, the last thing a run does.
+    """
 
     path: Path
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import torch
@@ -42,8 +43,13 @@ def packed(model: Model, *, gate_skips: bool = False) -> deploy.PackedNetwork:
     return deploy.PackedNetwork(deploy.pack_model(model, *normalization(model)), gate_skips=gate_skips)
 
 
+def on_device(model: Model, device: str) -> Model:
+    """Return a copy of a network on a device."""
+    return copy.deepcopy(model).to(device)
+
+
 def side(name: str, model: Model) -> Run:
-    """Return how a contender gets from uint8 images to logits.
+    """Return how a contender gets from uint8 images to logits, both on the device of the model.
 
     Args:
         name: "packed", "layers" (the modules of `model` on packed kernels), "loop", "fp32" or "bf16" (the same
@@ -60,6 +66,7 @@ def side(name: str, model: Model) -> Run:
     settings = model.settings
     plain = _settled(create_model(settings.name, width=settings.width, ao_bit="fp", w_bit="fp", adc_bit="fp"))
     without_standardization(plain)
+    plain.to(next(model.parameters()).device)
     if name == "fp32":
         return lambda images: _forward(plain, normalize(images, *norms))
     half = plain.bfloat16()

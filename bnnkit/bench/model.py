@@ -17,9 +17,9 @@ from bnnkit.bench.plan import BENCHES, Bench, Plan
 from bnnkit.bench.report import Check, Work
 from bnnkit.bench.verify import equal
 from bnnkit.data import normalize
-from bnnkit.deploy import PackedNetwork
+from bnnkit.deploy import DeviceNetwork, PackedNetwork
 from bnnkit.models import Model
-from bnnkit.nn import gated_layers
+from bnnkit.nn import Operands, gated_layers
 from bnnkit.train.precision import repeatable
 
 CHECKED_IMAGES = 2
@@ -46,7 +46,8 @@ def cases(name: str, plan: Plan) -> Iterator[Case]:
     for batch, width in plan.shapes:
         torch.manual_seed(1)
         model, images = inference.build(name, width), inference.random_images(batch)
-        yield Case(f"{name} width {width}, batch {batch}", _sides(plan, model, images))
+        sides = _sides(plan, model, images) if plan.device == "cpu" else device_sides(plan, model, images)
+        yield Case(f"{name} width {width}, batch {batch}", sides)
 
 
 def _sides(plan: Plan, model: Model, images: Tensor) -> list[Side]:
@@ -91,6 +92,26 @@ def _sides(plan: Plan, model: Model, images: Tensor) -> list[Side]:
     return sides
 
 
+def device_sides(plan: Plan, model: Model, images: Tensor) -> list[Side]:
+    """Return contenders that run on a device, with their images there."""
+    here, work = images.to(plan.device), Work(len(images), "image")
+    against = tuple(OPPONENTS[name] for name in plan.against)
+    sides = []
+    for name in plan.against:
+        its_model = inference.on_device(model, plan.device)
+        run = inference.side(name, its_model)
+        check = partial(check_logits, model, run, here, its_model) if name == "layers" else None
+        others = tuple(other for other in against if other != LAYERS) if name == "layers" else ()
+        sides.append(Side(OPPONENTS[name], partial(run, here), work, 1, None, (), check, others, device=plan.device))
+    packed = inference.packed(model)
+    network = DeviceNetwork(packed, torch.device(plan.device))
+    products = Work(len(images), "image", len(images) * sum(packed.binary_products.values()))
+    kernels = ("adc",) if any(isinstance(layer, Operands) and layer.adc for layer in model.modules()) else ("xnor",)
+    check = partial(check_logits, model, network, here)
+    call = partial(network, here)
+    return [*sides, Side("bnnkit packed", call, products, 1, None, kernels, check, against, device=plan.device)]
+
+
 def _stages(network: PackedNetwork) -> dict[str, float]:
     """Return the share of the time spent in each stage since the last call."""
     seconds: dict[str, float] = {}
@@ -108,13 +129,19 @@ def _check_of(name: str, model: Model, run: inference.Run, images: Tensor) -> Ca
 
 
 @torch.inference_mode()
-def check_logits(model: Model, runner: Callable[[Tensor], Tensor], images: Tensor) -> Check:
-    """Compare the logits of some images with the reference's, which must be equal."""
+def check_logits(
+    model: Model, runner: Callable[[Tensor], Tensor], images: Tensor, its_model: Model | None = None
+) -> Check:
+    """Compare the logits of some images with the reference's on the processor, which must be equal.
+
+    Args:
+        its_model: what `runner` runs, where that is a copy of `model` on a device.
+    """
     some = images[:CHECKED_IMAGES]
-    with repeatable(model):
-        found = runner(some)
-        with nn.backend("reference"):
-            expected: Tensor = model(normalize(some, *inference.normalization(model)))
+    with repeatable(model if its_model is None else its_model):
+        found = runner(some).cpu()
+    with repeatable(model), nn.backend("reference"):
+        expected: Tensor = model(normalize(some.cpu(), *inference.normalization(model)))
     return equal(found, expected, f"logits of {len(some)} images")
 
 
@@ -133,6 +160,7 @@ def _register(
             description=f"inference of {what}",
             shape_form="BATCH,WIDTH",
             shapes=((64, width), (1, width)),
+            gpu_shapes=((1024, width), (64, width)),
             opponents=opponents,
             rivals=opponents,
             every_variant=False,

@@ -39,6 +39,28 @@ def xnor_product(bits: Operands, k: int) -> Tensor:
     return y.flatten(1)
 
 
+def xnor_integers(bits: Operands, k: int, width: int) -> Tensor:
+    """Return the product of packed signs as integers of 16 or 32 bits, [M, N]."""
+    y: Tensor = torch.ops.bnnkit.xnor_conv2d_integers(*bits, width, k, *_ONE_PIXEL)
+    return y.flatten(1)
+
+
+def xnor_bits(bits: Operands, k: int, fold: Operands) -> Tensor:
+    """Return whether sums reach their column's threshold, packed, uint8 [M, bytes].
+
+    Args:
+        fold: int32 [N] thresholds and directions, as `torch.ops.bnnkit.xnor_conv2d_bits` takes them.
+    """
+    y: Tensor = torch.ops.bnnkit.xnor_conv2d_bits(*bits, *fold, k, *_ONE_PIXEL)
+    return y.flatten(0, 3)
+
+
+def at_zero(columns: int, device: str) -> Operands:
+    """Return thresholds of 0, for which a bit is the sign of a sum."""
+    zero = torch.zeros(columns, dtype=torch.int32, device=device)
+    return zero, zero
+
+
 def adc_product(bits: Operands, layout: Layout, adc: Adc) -> Tensor:
     """Return the product of packed signs, every array's partial sum converted, float32 [M, N]."""
     reach = min(layout.rows, layout.channels)

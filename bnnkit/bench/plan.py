@@ -134,13 +134,10 @@ def resolve(
 
 
 def _check_device(where: str, bench: Bench, device: str) -> None:
-    if device not in ("cpu", "cuda"):
-        raise UsageError(f"{where}: device '{device}'; cpu or cuda was needed", hint="use --device cpu")
     if device == "cuda" and not bench.gpu_shapes:
         able = ", ".join(name for name in BENCHES if BENCHES.get(name).gpu_shapes)
         raise UsageError(f"{where}: is measured on the processor only; {able} on a GPU", hint="leave --device out")
-    if device == "cuda":
-        ops.check_gpu()
+    ops.check_device(device)
 
 
 def _shapes(where: str, bench: Bench, shapes: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:

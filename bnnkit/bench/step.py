@@ -21,11 +21,12 @@ class Step:
     Args:
         side: "bnnkit", "loop" or "fp32".
         batch, width: images, and the network's width.
+        device: "cpu" or "cuda".
     """
 
-    def __init__(self, side: str, batch: int, width: int) -> None:
+    def __init__(self, side: str, batch: int, width: int, device: str = "cpu") -> None:
         torch.manual_seed(1)
-        self.network = build(side, width)
+        self.network = build(side, width).to(device)
         clamps: dict[str, Callable[[], None]] = {
             "bnnkit": self.network.clamp_latent,
             "loop": lambda: clamp_loop(self.network),
@@ -33,8 +34,8 @@ class Step:
         }
         self._clamp = clamps[side]
         self._optimizer = torch.optim.Adam(self.network.parameters(), lr=LEARNING_RATE)
-        self.images = torch.randn(batch, 3, 32, 32)
-        self.labels = torch.randint(0, CLASSES, (batch,))
+        self.images = torch.randn(batch, 3, 32, 32).to(device)
+        self.labels = torch.randint(0, CLASSES, (batch,)).to(device)
 
     def __call__(self) -> Tensor:
         self._optimizer.zero_grad()

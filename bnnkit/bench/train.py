@@ -31,7 +31,7 @@ NOTES = (
 def cases(plan: Plan) -> Iterator[Case]:
     """Build one case per shape."""
     for batch, width in plan.shapes:
-        steps = {side: Step(side, batch, width) for side in ("bnnkit", *plan.against)}
+        steps = {side: Step(side, batch, width, plan.device) for side in ("bnnkit", *plan.against)}
         yield Case(f"{NAME} width {width}, batch {batch}", _sides(plan, steps, batch, width))
 
 
@@ -41,6 +41,10 @@ def _sides(plan: Plan, steps: dict[str, Step], batch: int, width: int) -> list[S
     check = partial(check_gradients, steps["bnnkit"].network, steps["bnnkit"].images, steps["bnnkit"].labels)
     kernels = ("adc", "adc_backward", "pack")
     sides: list[Side] = []
+    if plan.device == "cuda":
+        others = [Side(OPPONENTS[name], steps[name], work, 1, device=plan.device) for name in plan.against]
+        own = Side("bnnkit", steps["bnnkit"], work, 1, None, kernels, check, against, device=plan.device)
+        return [*others, own]
     for threads in plan.threads:
         for name in plan.against:
             memory = partial(peak_of_training, name, batch, width, threads, None)
@@ -85,6 +89,7 @@ BENCHES.register("train")(
         description=f"one training step of {NAME} 1/1/1",
         shape_form="BATCH,WIDTH",
         shapes=((32, 5),),
+        gpu_shapes=((128, 5), (512, 5)),
         opponents=tuple(OPPONENTS),
         rivals=("loop",),
         every_variant=False,

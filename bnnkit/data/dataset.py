@@ -110,6 +110,9 @@ def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     Args:
         images: uint8 [N, C, H, W].
 
+    Raises:
+        ValueError: not one mean and one standard deviation per channel.
+
     Example:
         >>> normalize(torch.full((1, 1, 1, 1), 255, dtype=torch.uint8), (0.5,), (0.25,)).item()
         2.0

@@ -9,6 +9,7 @@ deploy.save(packed.weights, "net.bnn.safetensors")
 
 from pathlib import Path
 
+from bnnkit.deploy.device import DeviceNetwork, run_packed
 from bnnkit.deploy.faulty import ConverterFaults, InputFaults, LayerFaults
 from bnnkit.deploy.file import is_packed, load, of_checkpoint, save
 from bnnkit.deploy.network import PackedNetwork, compile, run_together, why_not
@@ -20,6 +21,7 @@ SAMPLE = Path(__file__).with_name("sample.safetensors")
 __all__ = [
     "SAMPLE",
     "ConverterFaults",
+    "DeviceNetwork",
     "InputFaults",
     "LayerFaults",
     "PackedNetwork",
@@ -29,6 +31,7 @@ __all__ = [
     "load",
     "of_checkpoint",
     "pack_model",
+    "run_packed",
     "run_together",
     "save",
     "skeleton",

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from bnnkit.cim import Layout
 from bnnkit.deploy.geometry import Shape, conv_shape
 
 Floats: TypeAlias = NDArray[np.float32]
@@ -196,6 +197,13 @@ class ArrayWeights:
     x_thermometer: bool
     w_thermometer: bool
     flatten: bool
+
+    @property
+    def layout(self) -> Layout:
+        """How the layer is cut into arrays; `rows` are those of its largest array."""
+        kernel_h, kernel_w = self.kernel
+        rows = self.channels_per_array * (1 if self.tap else kernel_h * kernel_w)
+        return Layout(self.in_shape[0], kernel_h, kernel_w, rows, self.channels_per_array, self.tap)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -15,7 +15,10 @@ VERSION = 1
 
 
 def save(weights: PackedWeights, path: Path | str) -> None:
-    """Write a packed network, atomically; see `bnnkit.checkpoint.save` for what may go wrong.
+    """Write a packed network, atomically; see `bnnkit.checkpoint.write` for what may go wrong.
+
+    Raises:
+        UsageError: the network is no model of bnnkit, so that nothing could build it again.
 
     Example:
         >>> import tempfile

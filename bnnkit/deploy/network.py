@@ -38,6 +38,9 @@ class PackedNetwork(nn.Module):
         gate_skips: count the low bits of activations only where one of a few neighbouring precision gates is open. It
             changes no result, and was slower than counting them always wherever it was measured (docs/fracbnn.md).
 
+    Attributes:
+        steps: of the compiled module, in the order in which they run; networks may share them.
+
     Shape: uint8 [N, *in_shape], images as stored -> float32 [N, classes].
 
     Raises:
@@ -76,7 +79,7 @@ class PackedNetwork(nn.Module):
         build = Builder(skeleton, weights, self._parts, gate_skips=gate_skips, native=native)
         _plan_of(weights)(skeleton, build)
         self._network = native.Network(build.steps)
-        self._steps = build.steps
+        self.steps = build.steps
         self._remakes = build.remakes
         self._codes: dict[str, Tensor] = {}
         self._faults: dict[str, LayerFaults] = {}
@@ -136,16 +139,16 @@ class PackedNetwork(nn.Module):
         faulty = copy.copy(self)
         faulty._codes, faulty._faults = {**self._codes, **codes}, {**self._faults, **layers}
         named = {**codes, **layers}
-        faulty._steps = [
+        faulty.steps = [
             self._remakes[step.name](faulty._codes.get(step.name), faulty._faults.get(step.name, LayerFaults()))
             if step.name in named
             else step
-            for step in self._steps
+            for step in self.steps
         ]
         faulty.weights = replace(
             self.weights, tensors={**self.weights.tensors, **{f"{name}.codes": bits for name, bits in codes.items()}}
         )
-        faulty._network = extension.load().Network(faulty._steps)
+        faulty._network = extension.load().Network(faulty.steps)
         return faulty
 
     def describe(self) -> Description:
@@ -161,6 +164,10 @@ class PackedNetwork(nn.Module):
         """
         if self._faults:
             raise UsageError("deploy: a network with faults cannot be described", hint="describe it without faults")
+        return self.describe_without_faults()
+
+    def describe_without_faults(self) -> Description:
+        """Return the steps as `describe` does, whatever `faults` there are where they compute."""
         skeleton = self.weights.skeleton(**self.changes)
         build = Builder(skeleton, self.weights, Parts(), gate_skips=False, native=description)
         _plan_of(self.weights)(skeleton, build)
@@ -168,26 +175,31 @@ class PackedNetwork(nn.Module):
         return Description(self.config, (channels, height, width), self.config["classes"], tuple(build.steps))
 
     @property
+    def faults(self) -> Mapping[str, LayerFaults]:
+        """Faults where it computes, by layer; those of weights are in `weights`."""
+        return self._faults
+
+    @property
     def binary_products(self) -> dict[str, int]:
         """Products of two codes per image, by layer; 0 for steps in full precision."""
-        return {step.name: step.products for step in self._steps}
+        return {step.name: step.products for step in self.steps}
 
     def take_gates(self) -> Gates | None:
         """Return what the precision gates did since the last call, and start anew; None without gated layers."""
         if not self._is_gated:
             return None
-        counted = [step.take_gates() for step in self._steps]
+        counted = [step.take_gates() for step in self.steps]
         return Gates(sum(opened for opened, _ in counted), sum(outputs for _, outputs in counted))
 
     def take_hits(self) -> tuple[Hits, Hits]:
         """Return what faults did since the last call, and start anew: to the bits that layers read, and to codes."""
-        counted = [step.take_hits() for step in self._steps]
+        counted = [step.take_hits() for step in self.steps]
         read, codes = (Hits(*map(sum, zip(*some, strict=True))) for some in zip(*counted, strict=True))
         return read, codes
 
     def operations(self) -> dict[str, Operations]:
         """Return what a chip would do for one image, by step, as the steps themselves count it; gates as if open."""
-        return {step.name: Operations.of(step.operations) for step in self._steps}
+        return {step.name: Operations.of(step.operations) for step in self.steps}
 
     @property
     def workspace_bytes(self) -> int:

@@ -146,7 +146,7 @@ def _array(step: ArrayStep, buffers: dict[int, Buffer]) -> LayerTrace:
     weights, read = step.weights, buffers[step.in_buffer].bits
     assert read is not None, "the description reads bits that nothing left behind"
     bits = read.reshape(*read.shape[:2], *weights.in_shape)  # a layer that flattens: channel, row, column
-    rows = [wiring.word_lines(weights, s) for s in range(wiring.layout_of(weights).arrays)]
+    rows = [wiring.word_lines(weights, s) for s in range(weights.layout.arrays)]
     held = wiring.integers(wiring.cells(weights), weights.w_thermometer)
     inputs = [wiring.integers(bits[list(planes)], weights.x_thermometer) for planes in wiring.passes(step)]
     sums = np.stack([[_partial_sums(weights, x, held, lines) for lines in rows] for x in inputs])

@@ -7,7 +7,6 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from bnnkit.cim import Layout
 from bnnkit.deploy.description import ArrayStep, ArrayWeights
 from bnnkit.deploy.geometry import conv_shape
 
@@ -15,27 +14,18 @@ Bits: TypeAlias = NDArray[np.uint8]
 Ints: TypeAlias = NDArray[np.int64]
 
 
-def layout_of(weights: ArrayWeights) -> Layout:
-    """Return how a layer is cut into arrays; `rows` are those of its largest array.
-
-    >>> layout = layout_of(_example())
-    >>> layout.arrays, [layout.rows_of(s) for s in range(layout.arrays)]
-    (2, [18, 9])
-    """
-    kernel_h, kernel_w = weights.kernel
-    rows = weights.channels_per_array * (1 if weights.tap else kernel_h * kernel_w)
-    return Layout(weights.in_shape[0], kernel_h, kernel_w, rows, weights.channels_per_array, weights.tap)
-
-
 def word_lines(weights: ArrayWeights, array: int) -> Ints:
     """Return the inputs of an array's word lines: int64 [rows, 3] of input channel, kernel row, kernel column.
 
     Taps come one after the other, row by row of the kernel; within a tap its channels ascend.
 
+    >>> layout = _example().layout
+    >>> layout.arrays, [layout.rows_of(s) for s in range(layout.arrays)]
+    (2, [18, 9])
     >>> word_lines(_example(), 1)[:4].tolist()
     [[2, 0, 0], [2, 0, 1], [2, 0, 2], [2, 1, 0]]
     """
-    layout = layout_of(weights)
+    layout = weights.layout
     taps = [(ky, kx) for ky in range(layout.kernel_h) for kx in range(layout.kernel_w)]
     if weights.tap:
         taps = [taps[array // layout.chunks]]

@@ -78,7 +78,7 @@ class Campaign:
     Faults of images are put into one batch at a time; they depend on the images' indices, not on the batches.
 
     Args:
-        split: uint8 images, as stored, and labels.
+        split: uint8 images, as stored, and labels, on the network's device.
         indices: int64 [N], the images to use.
         recorded: sites of the network's memory, instead of those of the settings.
 
@@ -166,7 +166,7 @@ class Campaign:
         for network, (setting, _) in zip(networks, todo, strict=True):
             if setting is not None:
                 network.hits.add(self.network.take_hits(network, setting.layer_faults))
-        labels, predictions = self.split.labels[self.indices], [torch.cat(part) for part in parts]
+        labels, predictions = self.split.labels.cpu()[self.indices], [torch.cat(part) for part in parts]
         golden = self.golden = predictions[0] if self.golden is None else self.golden
         seconds = time.perf_counter() - begun
         return [

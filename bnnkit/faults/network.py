@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bnnkit.cim import SITES, Fault
 from bnnkit.data import Dataset, Split
-from bnnkit.deploy import PackedNetwork, PackedWeights, run_together, skeleton, unpack_model, why_not
+from bnnkit.deploy import DeviceNetwork, PackedNetwork, PackedWeights, run_packed, skeleton, unpack_model, why_not
 from bnnkit.deploy.stored import kind_of
 from bnnkit.errors import UsageError
 from bnnkit.faults import signals
@@ -71,9 +71,11 @@ class Network:
         changes: options of arrays and converters that differ from the checkpoint's.
         backend: "auto" (packed where possible), "packed", "torch" or "reference".
         dataset: images that the converters of bit-serial networks are calibrated with.
+        device: where it runs; on a GPU without faults in converters and partial sums.
 
     Attributes:
         changes: as given.
+        device: where it runs.
         computed: in words, what computes it.
         not_packed: why "auto" did not pack it; None where it did.
         memories: the layers with low-bit weights, by name.
@@ -84,9 +86,14 @@ class Network:
     """
 
     def __init__(
-        self, subject: Subject, changes: Mapping[str, Any], backend: str = "auto", dataset: Dataset | None = None
+        self,
+        subject: Subject,
+        changes: Mapping[str, Any],
+        backend: str = "auto",
+        dataset: Dataset | None = None,
+        device: str = "cpu",
     ) -> None:
-        self._subject, self.changes = subject, dict(changes)
+        self._subject, self.changes, self.device = subject, dict(changes), torch.device(device)
         self._preparation = subject.preparation
         self._backend = cast("Backend", backend)
         self.not_packed: str | None = None
@@ -97,6 +104,8 @@ class Network:
         if is_bit_serial(subject):
             if backend == "packed":
                 raise UsageError("--backend packed: bit-serial networks run layer by layer", hint="use --backend auto")
+            if self.device.type != "cpu":
+                raise UsageError(f"--device {device}: bit-serial networks run on a processor", hint="--device cpu")
             self._cells = CellChips(subject, changes, dataset)
             self.not_packed, self.computed = "bit-serial networks run layer by layer", self._cells.computed
             self.golden = self._cells.model
@@ -110,16 +119,19 @@ class Network:
             self.memories = _memories(self._weights, empty)
         if backend in ("auto", "packed") and self.not_packed is None:
             assert self._weights is not None
-            self.golden, self.computed = PackedNetwork(self._weights, self.changes), "packed"
+            packed_network = PackedNetwork(self._weights, self.changes)
+            on_processor = self.device.type == "cpu"
+            self.golden = packed_network if on_processor else DeviceNetwork(packed_network, self.device)
+            self.computed = "packed"
             return
         with use(self._backend):
-            self.golden = subject.model(changes)
+            self.golden = subject.model(changes).to(self.device)
         self.computed = "layer by layer" if backend == "auto" else backend
 
     @property
     def is_packed(self) -> bool:
         """Whether it runs packed, with all its fault maps."""
-        return isinstance(self.golden, PackedNetwork)
+        return isinstance(self.golden, PackedNetwork | DeviceNetwork)
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -160,6 +172,8 @@ class Network:
         if fault.site in signals.SITES and not self.is_packed:
             reason = self.not_packed or f"--backend {self._backend}"
             raise UsageError(f"fault '{fault}': computed in packed networks only; {reason}", hint="--backend packed")
+        if fault.site in ("adc", "partial-sum") and self.device.type != "cpu":
+            raise UsageError(f"fault '{fault}': on a processor only, not on {self.device}", hint="--device cpu")
         memories = [self.memories[layer] for layer in layers]
         if fault.site in signals.SITES:
             memories = [memory for memory in memories if memory.reads_bits]
@@ -206,11 +220,12 @@ class Network:
         memories = [self.memories[name] for name in setting.layers if self.memories[name].reads_bits]
         layers = {memory.name: signals.layer_faults(memory, faults, key) for memory in memories}
         running = {name: layer for name, layer in layers.items() if layer is not None}
-        if isinstance(self.golden, PackedNetwork):
+        if isinstance(self.golden, PackedNetwork | DeviceNetwork):
             return Faulty(self.golden.with_faults(codes, running), hits, sites)
         assert self._weights is not None
         tensors = {**self._weights.tensors, **{f"{name}.codes": bits for name, bits in codes.items()}}
-        return Faulty(unpack_model(replace(self._weights, tensors=tensors), **self.changes), hits, sites)
+        model = unpack_model(replace(self._weights, tensors=tensors), **self.changes)
+        return Faulty(model.to(self.device), hits, sites)
 
     def _codes(
         self, setting: Setting, key: Map, recorded: Mapping[str, Sequence[Sites]] | None
@@ -233,7 +248,7 @@ class Network:
         """Return what faults of activations and codes did while a network ran; it is counted where it runs packed."""
         rates = {fault.site: fault.amount for fault in faults if fault.site in ("activation", "adc") and fault.is_rate}
         found = Hits()
-        if isinstance(network.network, PackedNetwork) and rates:
+        if isinstance(network.network, PackedNetwork | DeviceNetwork) and rates:
             for site, counted in zip(("activation", "adc"), network.network.take_hits(), strict=True):
                 found.add(Hits(counted.faulty, counted.wrong, rates.get(site, 0.0) * counted.bits))
         return found
@@ -244,7 +259,7 @@ class Network:
         Packed ones run together: layers before the first that differs are computed once.
 
         Args:
-            images: as stored, uint8 [N, C, H, W].
+            images: as stored, uint8 [N, C, H, W], on the device.
             indices: int64 [N], their numbers in the dataset, which faults of activations and converters depend on.
 
         Raises:
@@ -253,7 +268,7 @@ class Network:
         count, modules = len(images), [network.network for network in networks]
         if self.is_packed:
             together = cast("list[PackedNetwork]", modules)
-            logits = run_together(together, self._preparation.fit(images).cpu(), indices)
+            logits = run_packed(together, self._preparation.fit(images), indices).cpu()
             return list(torch.where(logits.isfinite().all(2), logits.argmax(2), -1))
         # Labels would only be counted.
         split, every = Split(images, torch.zeros(count, dtype=torch.int64)), torch.arange(count)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
-__all__ = ["BatchNorm", "MaxPool", "MeanPool", "normalize", "scale_and_shift"]
+__all__ = ["BatchNorm", "MaxPool", "MeanPool", "largest_of_four", "normalize", "scale_and_shift"]
 
 
 class MeanPool(nn.Module):
@@ -29,9 +29,14 @@ class MaxPool(nn.MaxPool2d):
         if self.training:
             pooled: Tensor = super().forward(x)
             return pooled
-        height, width = x.shape[2] // 2 * 2, x.shape[3] // 2 * 2
-        rows = torch.maximum(x[:, :, 0:height:2], x[:, :, 1:height:2])
-        return torch.maximum(rows[..., 0:width:2], rows[..., 1:width:2])
+        return largest_of_four(x)
+
+
+def largest_of_four(x: Tensor) -> Tensor:
+    """Return the maximum over 2 x 2 pixels: [N, C, H, W] -> [N, C, H // 2, W // 2]."""
+    height, width = x.shape[2] // 2 * 2, x.shape[3] // 2 * 2
+    rows = torch.maximum(x[:, :, 0:height:2], x[:, :, 1:height:2])
+    return torch.maximum(rows[..., 0:width:2], rows[..., 1:width:2])
 
 
 @torch.no_grad()

@@ -44,6 +44,8 @@ def draw(folder: Path, title: str, rows: Sequence[Row], *, across: str | None = 
         MissingError: no space.
     """
     known = [row for row in rows if row.mean is not None]
+    if any(row.limited for row in known):
+        title = f"{title} (limited: not all images or steps)"
     found = axes_of(known, across)
     if found is not None:
         return [_heat_maps(folder / "heatmap.png", title, known, *found)]
@@ -104,14 +106,15 @@ def _line(path: Path, title: str, rows: Sequence[Row], name: str) -> Path:
     axes = figure.subplots()
     places = range(len(rows))
     means = [row.mean or 0.0 for row in rows]
+    bars = "95 % interval" if all(row.interval for row in rows) else "standard deviation"
     axes.errorbar(
-        places, means, yerr=_errors(rows), color=COLOURS[0], marker="o", capsize=3, label="here",
+        places, means, yerr=_errors(rows), color=COLOURS[0], marker="o", capsize=3, label=f"here, {bars}",
         linestyle="-" if all(_is_number(row.labels[name]) for row in rows) else "none",
     )  # fmt: skip
     published = [(place, row.published) for place, row in zip(places, rows, strict=True) if row.published is not None]
     if published:
         axes.plot(*zip(*published, strict=True), color=COLOURS[1], marker="s", linestyle="none", label="published")
-        axes.legend(frameon=False, fontsize=9, labelcolor=INK)
+    axes.legend(frameon=False, fontsize=9, labelcolor=INK)
     axes.set_xticks(places, [_short(row.labels[name]) for row in rows])
     axes.set_xlabel(name, color=INK)
     axes.set_ylabel("test accuracy [%]", color=INK)

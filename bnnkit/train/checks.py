@@ -56,8 +56,7 @@ def check(config: Config) -> None:
     learning_rate(config, 0.0)
     _check_teacher(config)
     _check_loss(config)
-    if config.device == "cuda":
-        ops.check_gpu()
+    ops.check_device(config.device)
 
 
 def _check_teacher(config: Config) -> None:

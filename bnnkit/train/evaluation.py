@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bnnkit.data import Split
-from bnnkit.deploy import PackedNetwork, run_together
+from bnnkit.deploy import DeviceNetwork, PackedNetwork, run_packed
 from bnnkit.errors import GateError
 from bnnkit.nn import Gates, images_from, take_gates
 from bnnkit.train.images import Preparation
@@ -151,7 +151,7 @@ def evaluate(
 
 @torch.inference_mode()
 def evaluate_packed(
-    networks: Sequence[PackedNetwork],
+    networks: Sequence[PackedNetwork | DeviceNetwork],
     split: Split,
     indices: Tensor,
     preparation: Preparation,
@@ -168,7 +168,7 @@ def evaluate_packed(
         return []
     for network in networks:
         network.take_gates()
-    every = _evaluate(lambda x: run_together(networks, preparation.fit(x).cpu()), split, indices, batch, each)
+    every = _evaluate(lambda x: run_packed(networks, preparation.fit(x)), split, indices, batch, each)
     return [replace(found, gates=network.take_gates()) for found, network in zip(every, networks, strict=True)]
 
 

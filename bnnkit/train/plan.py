@@ -204,8 +204,13 @@ def _timing(base: Mapping[str, Any], given: Mapping[str, Any], short: int | None
     if "milestones" in given:
         return timing
     stretch, factor = timing["epochs"] / base["epochs"], timing["lr"] / base["lr"]
-    moved = tuple((start * stretch, value * factor) for start, value in base["milestones"])
+    # Products such as 2.8000000000000003 are of no use to a reader.
+    moved = tuple((_short(start * stretch), _short(value * factor)) for start, value in base["milestones"])
     return {**timing, "milestones": moved}
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.12g}")
 
 
 def validation_count(asked: float | None, used: int) -> int:

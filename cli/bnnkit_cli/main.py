@@ -12,6 +12,7 @@ import importlib
 import inspect
 import keyword
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, NoReturn
@@ -148,7 +149,7 @@ def main(argv: Sequence[str]) -> int:
         output.error(failure.message, hint=failure.hint, cause=failure)
         return failure.exit_code
     except ParseError as failure:
-        return _report_parse_error(failure, next((word for word in argv if word in command.commands), None))
+        return _report_parse_error(failure, next((word for word in argv if word in command.commands), None), argv)
     except (KeyboardInterrupt, typer.Abort):
         output.error("stopped by Ctrl-C", mark="interrupted")
         return EXIT_INTERRUPTED
@@ -177,7 +178,14 @@ def _invoke(command: Any, arguments: list[str]) -> int:
     return 0
 
 
-def _report_parse_error(failure: Any, command: str | None) -> int:
+_NO_VALUE = re.compile(
+    r"Invalid value for '(?P<option>--[\w-]+)': .*"
+    r"(?:(?:greater than or equal to |>=)(?P<low>\d+)|\b(?P<kind>number|float|integer)\b)"
+)
+"""What typer's parser says of a number, in its several releases."""
+
+
+def _report_parse_error(failure: Any, command: str | None, argv: Sequence[str]) -> int:
     # An option that lacks its value is reported without its context.
     path = failure.ctx.command_path if failure.ctx is not None else f"bnnkit {command}"
     hint = f"{path} --help"
@@ -188,11 +196,30 @@ def _report_parse_error(failure: Any, command: str | None) -> int:
         message = f"unknown option '{option}'"
         near = difflib.get_close_matches(option, possible or (), n=1, cutoff=0.0)
         hint = f"did you mean '{near[0]}'?" if near else hint
+    elif (wrong := _NO_VALUE.match(message)) is not None:
+        kind = {"integer": "a whole number", None: f"at least {wrong['low']}"}.get(wrong["kind"], "a number")
+        message = f"{_as_typed(wrong['option'], argv)}: {kind} was needed"
+    elif command == "inject" and "unexpected extra argument" in message:
+        hint = "the network is given by --model, what is faulty by --bit or --fault"
     elif message.startswith("Missing command"):
         message = "a command is missing"
         hint = f"commands: {', '.join(failure.ctx.command.commands)}"
     output.error(f"{path}: {message[:1].lower()}{message[1:]}", hint=hint, cause=failure)
     return int(failure.exit_code)
+
+
+def _as_typed(option: str, argv: Sequence[str]) -> str:
+    """Return an option with its value; without it where the option was typed otherwise, as in --grid.
+
+    >>> _as_typed("--lr", ["train", "--lr", "abc"]), _as_typed("--lr", ["train", "--lr=x"]), _as_typed("--lr", [])
+    ('--lr abc', '--lr x', '--lr')
+    """
+    for word, following in zip(argv, [*argv, ""][1:], strict=True):
+        if word == option:
+            return f"{option} {following}"
+        if word.startswith(f"{option}="):
+            return word.replace("=", " ", 1)
+    return option
 
 
 def _report_storage_error(failure: OSError) -> int:
@@ -204,8 +231,18 @@ def _report_storage_error(failure: OSError) -> int:
     return EXIT_ENVIRONMENT
 
 
+def _open_standard_streams() -> None:
+    """Give output that was closed (`>&-`) somewhere to go; else the next file opened would receive it."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            # The lowest number that is free: those below are open by now.
+            assert os.open(os.devnull, os.O_RDWR) == number
+            setattr(sys, name, open(number, "r+" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
+
+
 def run() -> NoReturn:
     """Entry point of the `bnnkit` script."""
+    _open_standard_streams()
     sys.exit(main(sys.argv[1:]))
 
 

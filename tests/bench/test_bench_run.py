@@ -221,3 +221,21 @@ def test_peaks_are_those_of_a_process_of_its_own() -> None:
 def test_a_process_that_fails_says_why() -> None:
     with pytest.raises(RuntimeError, match=r"memory of nobody: exit code 1\n(.|\n)*KeyError: 'nobody'"):
         memory.peak_of_training("nobody", batch=2, width=1, threads=1, variant=None)
+
+
+@pytest.mark.parametrize("kernel", ["model", "reactnet18"])
+def test_networks_on_a_device_are_verified(kernel: str) -> None:
+    """On the processor, which plays the device."""
+    plan = resolve(kernel, shapes=[TINY[kernel]], threads=[1])
+    network = inference.build({"model": "res20"}.get(kernel, kernel), 1)
+    sides = model.device_sides(plan, network, inference.random_images(3))
+    assert [side.name for side in sides] == [*(model.OPPONENTS[name] for name in plan.against), "bnnkit packed"]
+    assert sides[-1].kernels == (("adc",) if kernel == "model" else ("xnor",))
+    for side in sides:
+        logits = side.call()
+        assert isinstance(logits, torch.Tensor) and logits.shape == (3, 10), side.name
+        assert (side.check is not None) == side.name.startswith("bnnkit")
+        assert side.check is None or side.check().passed, side.name
+    with torch.no_grad():
+        next(p for name, p in network.named_parameters() if name.endswith("weight")).neg_()
+    assert sides[-1].check is not None and not sides[-1].check().passed

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bnnkit import reference
+from bnnkit import ops, reference
+from bnnkit.bench import packed, resolve, xnor
 from bnnkit.bench.dense import product, signs
 from bnnkit.bench.verify import ProductOracle, equal, near, spread
+from bnnkit.errors import MissingError
 
 M, N, K = 40, 30, 50
 
@@ -75,3 +77,20 @@ def test_samples_hold_both_ends() -> None:
 def test_opponents_compute_the_same_product(dtype: torch.dtype) -> None:
     x, w = signs((32, 64), 1), signs((32, 64), 2)
     assert torch.equal(product(x, w, dtype)().float(), reference.xnor_gemm(x, w).float())
+
+
+@pytest.mark.parametrize("n", [30, 64, 70])
+def test_every_output_of_the_xnor_kernel_is_compared(n: int) -> None:
+    try:
+        ops.load()
+    except MissingError:
+        pytest.skip("the compiled extension, which has the ops, is missing")
+    x, w, layout = signs((M, K), 1), signs((n, K), 2), packed.whole(K)
+    bits = packed.pack_activations(x, layout), packed.pack_weights(w, layout)
+    sides = xnor.output_sides(resolve("xnor"), bits, (x, w), 1)
+    assert [side.name.split(", ")[1] for side in sides] == ["int32 out", "bits out", "int16 out"]
+    for side in sides:
+        assert side.check is not None and side.check().passed, side.name
+    bits[1][0, 3, 0] ^= 1
+    broken = [side.check is not None and side.check().passed for side in sides]
+    assert broken[0] is broken[2] is False

@@ -243,3 +243,33 @@ def test_a_closed_pipe_ends_quietly() -> None:
         os.close(writer)
     assert done.returncode == cli.EXIT_BROKEN_PIPE
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "hint"),
+    [
+        (["train", "mlp", "--lr", "abc"], "bnnkit train: --lr abc: a number was needed", "bnnkit train --help"),
+        (["train", "mlp", "--epochs=1.5"], "bnnkit train: --epochs 1.5: a whole number was needed", "bnnkit train"),
+        (["inject", "--limit", "0"], "bnnkit inject: --limit 0: at least 1 was needed", "bnnkit inject --help"),
+        (["inject", "mlp"], "bnnkit inject: got unexpected extra argument", "the network is given by --model"),
+    ],
+)
+def test_wrong_values_are_said_in_the_same_words(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str, hint: str
+) -> None:
+    assert cli.main(arguments) == 2
+    said = capsys.readouterr().err
+    assert f"error: {message}" in said
+    assert f"hint: {hint}" in said
+
+
+@pytest.mark.parametrize("closed", [[0], [1], [2], [0, 1, 2]])
+def test_closed_standard_streams_are_no_error(closed: list[int], tmp_path: Path) -> None:
+    def close() -> None:
+        for number in closed:
+            os.close(number)
+
+    found = bnnkit_process("models", "list", preexec_fn=close, cwd=tmp_path)
+    assert found.returncode == 0
+    assert ("res20" in found.stdout) == (1 not in closed)
+    assert found.stderr == ""

@@ -234,8 +234,8 @@ def test_layers_that_are_not_named_are_shared() -> None:
     other = golden.with_faults({name: 255 - tensors[f"{name}.codes"]})
     faulty = golden.with_faults(layers={name: LayerFaults(InputFaults("flip", 0.1, 1))})
     for run in (other, faulty):
-        assert [a is b for a, b in zip(run._steps, golden._steps, strict=True)] == [
-            step.name != name for step in golden._steps
+        assert [a is b for a, b in zip(run.steps, golden.steps, strict=True)] == [
+            step.name != name for step in golden.steps
         ]
     networks = [golden, other, faulty]
     found = run_together(networks, stored, torch.arange(4) + 9)

@@ -75,7 +75,7 @@ def test_a_traced_model_equals_its_plan(name, options, monkeypatch):
     monkeypatch.delitem(PLANS._entries, name)
     traced = networks.packed(model)
     assert torch.equal(traced(stored), planned(stored))
-    assert len(traced._steps) == len(planned._steps), "what follows a layer is part of its step"
+    assert len(traced.steps) == len(planned.steps), "what follows a layer is part of its step"
 
 
 def test_other_arrays_and_converters():

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from deploy.networks import images, network, packed
+from deploy.networks import NETWORKS, images, network, packed
 from numpy.typing import NDArray
 
 from bnnkit import ops, reference
@@ -19,27 +19,6 @@ try:
     ops.load()
 except MissingError:
     pytest.skip("the compiled extension, which runs packed networks, is missing", allow_module_level=True)
-
-NETWORKS: list[tuple[str, dict[str, Any]]] = [
-    ("mlp", {"in_shape": (1, 8, 8)}),
-    ("mlp", {"adc_bit": 3, "ao_bit": 2, "w_bit": 1.5, "in_shape": (1, 8, 8)}),
-    ("mlp", {"adc_bit": "fp", "in_shape": (1, 9, 7)}),
-    ("cnv", {"width": 1}),
-    ("vgg9", {"width": 1, "in_shape": (3, 8, 8), "ao_bit": 2, "adc_bit": 4}),
-    ("vgg9", {"width": 1, "in_shape": (3, 9, 8)}),
-    ("res18", {"width": 1, "rows": 9, "in_shape": (1, 9, 7), "classes": 3}),
-    ("res20", {"width": 1, "adc_bit": "fp", "in_shape": (3, 12, 8)}),
-    ("res20", {"width": 1, "ao_bit": 1.5, "w_bit": 2, "adc_bit": 2, "in_shape": (3, 8, 8)}),
-    ("res20", {"width": 1, "ao_bit": 3, "w_bit": 3, "adc_bit": 4, "mapping": "tap", "rows": 64, "in_shape": (3, 8, 8)}),
-    ("reactnet18", {"width": 1, "in_shape": (3, 8, 8)}),
-    ("reactnet18", {"width": 1, "adc_bit": 2, "rows": 50, "in_shape": (1, 8, 16), "classes": 3}),
-    ("reactnet34", {"width": 1, "in_shape": (3, 8, 8)}),
-    ("reactnetA", {"width": 1, "adc_bit": 3, "mapping": "tap", "in_shape": (3, 16, 16)}),
-    ("reactnetA", {"width": 1, "in_shape": (3, 128, 128)}),
-    ("fracbnn20", {"in_shape": (3, 8, 12)}),
-    ("fracbnn20", {"adc_bit": 2, "mapping": "tap", "rows": 24, "in_shape": (1, 4, 8), "classes": 3}),
-    ("fracbnn_imagenet", {"in_shape": (3, 32, 32)}),
-]
 
 
 def traced(run: PackedNetwork, stored: torch.Tensor) -> tuple[NDArray[np.float32], list[LayerTrace]]:

@@ -63,7 +63,16 @@ def test_one_label_is_a_line(figures: list[Figure]) -> None:
     line, *_ = axes.containers[0]
     assert list(line.get_ydata()) == [51.0, 51.0, 51.0, 60.0] and line.get_linestyle() == "-"
     legend = axes.get_legend()
-    assert legend is not None and [text.get_text() for text in legend.get_texts()] == ["published", "here"]
+    assert legend is not None and [text.get_text() for text in legend.get_texts()] == [
+        "published",
+        "here, standard deviation",
+    ]
+
+
+@pytest.mark.parametrize("limited", [False, True])
+def test_pictures_of_limited_runs_say_so(figures: list[Figure], limited: bool) -> None:
+    picture.draw(Path(), "title", [Row({"bit": str(bit)}, (50.0,), limited=limited) for bit in (1, 2)])
+    assert ("limited" in figures[0].axes[0].get_title(loc="left")) == limited
 
 
 def test_names_are_not_joined_by_a_line(figures: list[Figure]) -> None:

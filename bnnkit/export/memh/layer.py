@@ -32,7 +32,7 @@ class Sizes:
     @classmethod
     def of(cls, step: ArrayStep) -> Sizes:
         """Return widths that hold whatever an input can cause, and every threshold."""
-        weights, layout = step.weights, wiring.layout_of(step.weights)
+        weights, layout = step.weights, step.weights.layout
         rows = layout.rows_of(0)
         planes = wiring.plane_weights(weights.x_planes, weights.x_thermometer)
         x = max(int(planes[list(read)].sum()) for read in wiring.passes(step)) if step.gate is None else 1
@@ -82,7 +82,7 @@ def layer_files(layer: LayerTrace, folder: str, most: int = VECTORS) -> tuple[di
     step, sizes = layer.step, Sizes.of(layer.step)
     weights = step.weights
     pixels = sample(weights, layer.bits.shape[1], most)
-    lines = [wiring.word_lines(weights, s) for s in range(wiring.layout_of(weights).arrays)]
+    lines = [wiring.word_lines(weights, s) for s in range(weights.layout.arrays)]
     held = wiring.cells(weights)
     found = {f"array_{s:04d}.memh": _image(held, rows, sizes.rows) for s, rows in enumerate(lines)}
     found |= _tables(step, sizes)

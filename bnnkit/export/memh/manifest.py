@@ -86,7 +86,7 @@ def _finish(finish: Finish, writers: Mapping[int, str]) -> dict[str, Any]:
 
 def _layer(step: ArrayStep) -> dict[str, Any]:
     weights = step.weights
-    layout = wiring.layout_of(weights)
+    layout = weights.layout
     taps = [(ky, kx) for ky in range(layout.kernel_h) for kx in range(layout.kernel_w)]
     converter = None
     if step.thresholds is not None and step.levels is not None:

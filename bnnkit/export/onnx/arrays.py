@@ -38,7 +38,7 @@ class _Arrays:
     def __init__(self, graph: Graph, step: ArrayStep) -> None:
         self._graph, self._step = graph, step
         w = step.weights
-        layout = wiring.layout_of(w)
+        layout = w.layout
         self._chunks, self.count = layout.chunks, layout.arrays
         self._kernel = (1, 1) if w.tap else w.kernel
         weight = graph.constant("weight", self._weight())

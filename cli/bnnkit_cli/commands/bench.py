@@ -70,7 +70,9 @@ def bench(
         str,
         typer.Option("--clock", metavar="NAME", help="wall, or cpu: time on a core, for one thread on a busy machine."),
     ] = "wall",
-    device: Annotated[str, typer.Option("--device", metavar="NAME", help="cpu, or cuda for xnor and adc.")] = "cpu",
+    device: Annotated[
+        str, typer.Option("--device", metavar="NAME", help="cpu, or cuda for xnor, adc, train and networks.")
+    ] = "cpu",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be measured, and stop.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
     out: Annotated[

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bnnkit.data import Dataset, Split
-    from bnnkit.deploy import PackedNetwork
+    from bnnkit.deploy import DeviceNetwork, PackedNetwork
     from bnnkit.models import Model
     from bnnkit.nn import Backend
     from bnnkit.train.evaluation import Evaluation
@@ -107,9 +107,7 @@ def eval(
     limit: Annotated[int | None, typer.Option(help="Use only N test images; marks the result limited.")] = None,
     batch: Annotated[int, typer.Option(help="Images per forward pass; the result does not depend on it.")] = 256,
     threads: Annotated[int | None, typer.Option(help="Of the processor [default: all cores].")] = None,
-    device: Annotated[
-        str, typer.Option(metavar="NAME", help="cpu, or cuda: layer by layer on a GPU, not on chips.")
-    ] = "cpu",
+    device: Annotated[str, typer.Option(metavar="NAME", help="cpu, or cuda: on a GPU, not on chips.")] = "cpu",
     runs_dir: Annotated[Path, typer.Option(help="Where run directories live.")] = Path("runs"),
     min_acc: Annotated[float | None, typer.Option(help="Exit with 1 if an accuracy is below this percentage.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")] = False,
@@ -120,7 +118,7 @@ def eval(
     Layers in full precision are computed in double precision, so the result does not depend on batch size, threads or
     backend.
     """
-    from bnnkit import checkpoint, deploy
+    from bnnkit import checkpoint, deploy, ops
     from bnnkit.atomic import check_target
     from bnnkit.quantizers import parse_bits
     from bnnkit.train.images import limited
@@ -130,7 +128,9 @@ def eval(
         if file is not None:
             check_target(file)
     _prepare(batch, limit, threads)
-    _check_device(device, check_invariance)
+    if device == "cuda" and check_invariance:
+        raise UsageError("eval: --check-invariance compares ways of a processor", hint="leave --device out")
+    ops.check_device(device)
     trained = find_or_sample(subject, root=runs_dir)
     warnings.of_unfinished(trained)
     if trained.path == deploy.SAMPLE:
@@ -192,17 +192,6 @@ def _prepare(batch: int, limit: int | None, threads: int | None) -> None:
             raise UsageError(f"eval: {name} {value}; at least 1 was needed", hint=f"leave {name} out")
     if threads is not None:
         torch.set_num_threads(threads)
-
-
-def _check_device(device: str, check_invariance: bool) -> None:
-    from bnnkit import ops
-
-    if device not in ("cpu", "cuda"):
-        raise UsageError(f"--device {device}: cpu or cuda was needed", hint="--device cpu")
-    if device == "cuda" and check_invariance:
-        raise UsageError("eval: --check-invariance compares ways of a processor", hint="leave --device out")
-    if device == "cuda":
-        ops.check_gpu()
 
 
 def _warn_of_other_data(trained: Subject, data: Dataset) -> None:
@@ -285,11 +274,13 @@ class _Work:
                 )
         return "layer by layer" if self.backend == "auto" else self.backend, found
 
-    def _packed(self, subject: Subject, bits: Sequence[int | str]) -> list[PackedNetwork] | None:
+    def _packed(self, subject: Subject, bits: Sequence[int | str]) -> Sequence[PackedNetwork | DeviceNetwork] | None:
         """Return packed networks, or None where another backend is asked for or has to do it."""
-        from bnnkit.deploy import PackedNetwork, skeleton, why_not
+        import torch
 
-        if self.backend not in ("auto", "packed") or self.device != "cpu":
+        from bnnkit.deploy import DeviceNetwork, PackedNetwork, skeleton, why_not
+
+        if self.backend not in ("auto", "packed"):
             return None
         configs = [{**subject.checkpoint.config, **self.changes, "adc_bit": bit} for bit in bits]
         reason = next((r for config in configs if (r := why_not(skeleton(config)))), None)
@@ -298,7 +289,8 @@ class _Work:
                 raise UsageError(f"--backend packed: {reason}", hint="use --backend auto")
             output.log(f"not packed: {reason}")
             return None
-        first = PackedNetwork(subject.packed_weights(), {**self.changes, "adc_bit": bits[0]})
+        packed = PackedNetwork(subject.packed_weights(), {**self.changes, "adc_bit": bits[0]})
+        first = packed if self.device == "cpu" else DeviceNetwork(packed, torch.device(self.device))
         return [first, *(first.with_options(adc_bit=bit) for bit in bits[1:])]
 
     def invariance(self, subject: Subject, adc_bit: int | str) -> list[Finding]:

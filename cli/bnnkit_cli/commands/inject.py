@@ -109,6 +109,9 @@ def inject(
         int | None, typer.Option(min=1, help="Images per pass; the result does not depend on it [default: 256].")
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Of the processor [default: all cores].")] = None,
+    device: Annotated[
+        str, typer.Option(metavar="NAME", help="cpu, or cuda: on a GPU, but for faults in converters.")
+    ] = "cpu",
     picture: Annotated[
         Path | None,
         typer.Option(
@@ -138,7 +141,7 @@ def inject(
         else:
             output.result_table(columns, _sites())
         return
-    from bnnkit import deploy
+    from bnnkit import deploy, ops
     from bnnkit.decompose import check_name
     from bnnkit.faults import plan
     from bnnkit.faults.record import begin
@@ -169,6 +172,7 @@ def inject(
     run, asked = (None, given) if resume is None else _found(resume, given, runs_dir)
     options = plan.DEFAULTS | asked
     plan.check(options)
+    ops.check_device(device)
     for path, suffix in ((picture, ".png"), (save_sites, ".safetensors")):
         if path is not None:
             check_name(path, (suffix,))
@@ -186,7 +190,7 @@ def inject(
     # Images that do not fit are refused before anything is written.
     trained.preparation.fit(data.test.images[:1])
     options |= {"model": str(trained.path), "dataset": data.name}
-    work = Work.of(trained, data, options)
+    work = Work.of(trained, data, options, device)
     if save_sites is not None:
         work.save_sites(save_sites)
     if run is None:

@@ -34,7 +34,7 @@ class Work:
     run: Run
 
     @classmethod
-    def of(cls, trained: Subject, data: Dataset, options: dict[str, Any]) -> Work:
+    def of(cls, trained: Subject, data: Dataset, options: dict[str, Any], device: str) -> Work:
         """Pack the network and plan the tables.
 
         Raises:
@@ -49,7 +49,7 @@ class Work:
         bits = options["adc_bit"]
         parse = parse_chip_adc_bits if is_bit_serial(trained) else parse_adc_bits
         changes = {} if bits is None else {"adc_bit": parse(bits)}
-        network = Network(trained, changes, options["backend"], data)
+        network = Network(trained, changes, options["backend"], data, device)
         if network.not_packed is not None and options["backend"] == "auto":
             output.log(f"not packed: {network.not_packed}")
         recorded, repeats = None, plan.repeats_of(options)
@@ -62,9 +62,8 @@ class Work:
             options["repeats"] = str(repeats.fixed)
         elif recorded is None and options["repeats"] != "1" and not any(setting.varies for setting in settings):
             output.log("the same in every fault map: one is evaluated")
-        campaign = Campaign(
-            network, data.test, indices, settings, repeats, options["seed"], options["batch"], recorded=recorded
-        )
+        images, seed, batch = data.test.to(device), options["seed"], options["batch"]
+        campaign = Campaign(network, images, indices, settings, repeats, seed, batch, recorded=recorded)
         return cls(trained, data, options, campaign, Run(Path()))
 
     def save_sites(self, path: Path) -> None:
@@ -137,7 +136,8 @@ class Work:
         from bnnkit.faults.picture import draw
 
         campaign, config = self.campaign, self.trained.checkpoint.config
-        title = f"{config['name']} on {self.data.name}"
+        limited = ", limited" if document["limited"] else ""
+        title = f"{config['name']} on {self.data.name}, {document['images']:,} images{limited}"
         series = [
             curve.Series(table["table"], *zip(*_points(table), strict=True))
             for table in document["tables"]
@@ -176,6 +176,7 @@ class Work:
             "of_images": len(data.test),
             "limited": len(campaign.indices) < len(data.test),
             "backend": campaign.network.computed,
+            "device": str(campaign.network.device),
             "seed": campaign.seed,
             "repeats": campaign.repeats.fixed or "auto",
             "finished": len(trials) == planned,

@@ -97,7 +97,7 @@ class Options:
         seeds = {SEED: tuple(self._seeds())} if self.seeds is not None else {}
         varied = {name: values for name, values in grid.items() if name != NETWORK} | seeds
         networks = grid.get(NETWORK) or (self._network(command, found),)
-        fixed = [*found.arguments(), *self._device_words(command)]
+        fixed = [*found.arguments(), *self._device_words()]
         cells, notes = self._cells(command, {NETWORK: networks, **varied}, fixed, found.values())
         what = " x ".join(["seeds" if name == SEED else name for name in varied]) or "one cell"
         title = " ".join([command, *networks[:1] * (len(networks) == 1), *found.arguments(), "over", what])
@@ -170,7 +170,7 @@ class Options:
             raise UsageError(f"sweep: preset {name} has its own {own[0]}", hint="--only LABEL=VALUE")
         trained = None if found.network is None else identity.network_file(found.network, self.runs_dir)
         extra = {
-            command: [*found.known_to(known), *self._device_words(command)]
+            command: [*found.known_to(known), *(self._device_words() if command == "train" else [])]
             for command, known in zip(commands, objects, strict=True)
         }
         only = {key: tuple(values) for key, values in parse_grid(self.only, "--only").items()}
@@ -181,8 +181,8 @@ class Options:
         written = self._written(found, preset=name, only={key: list(values) for key, values in only.items()} or None)
         return Asked(chosen.title, name, cells, chosen.published, chosen.across, notes, written)
 
-    def _device_words(self, command: str) -> list[str]:
-        return ["--device", self.device] if command == "train" and self.device != "cpu" else []
+    def _device_words(self) -> list[str]:
+        return [] if self.device == "cpu" else ["--device", self.device]
 
     def _written(self, found: Words, **more: Any) -> dict[str, Any]:
         from bnnkit.sweep.record import COMMENTS
