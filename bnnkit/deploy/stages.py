@@ -135,11 +135,15 @@ class _Run:
 def emit(stages: list[Stage], build: Builder) -> None:
     """Add the steps of the stages to a builder.
 
-    Buffers are named by their shape and numbered; one whose value is not needed any more is written again.
+    Buffers are named by their shape and numbered; one whose value is not needed any more is written again. What lies
+    before the first layer on arrays stays: networks that differ in their arrays only, and run together, compute it
+    once.
     """
     numbers = {stage.last: i for i, stage in enumerate(stages)}
     runs = [_Run(stage) for stage in stages]
     last_use, bits = _uses(stages, runs, numbers, build)
+    first_array = next((i for i, stage in enumerate(stages) if stage.first.kind == "array"), 0)
+    last_use[:first_array] = [len(stages)] * first_array
     free: dict[Shape, list[str]] = defaultdict(list)
     made: dict[Shape, int] = defaultdict(int)
 

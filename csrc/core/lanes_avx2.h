@@ -1,17 +1,22 @@
 // Four 64-bit lanes; the population count looks up nibbles and sums the bytes of each lane. Included inside an AVX2 region.
 #pragma once
 
+#include "bit_lanes_avx2.h"
+#include "wide.h"
+
 namespace bnnkit {
 namespace {
 
-typedef int32_t Ints16 __attribute__((vector_size(64)));
-typedef float Floats16 __attribute__((vector_size(64)));
+template <class T>
+using Native = typename VectorOf<T, 32>::Type;
+using Ints16 = Wide<Native<int32_t>, 2>;
+using Floats16 = Wide<Native<float>, 2>;
+using Doubles16 = Wide<Native<double>, 4>;
 
 // Past the caches; `to` is the beginning of a cache line. Threads may meet once their streams are finished.
 inline void stream_line(float* to, const Floats16& values) {
-    const float* from = reinterpret_cast<const float*>(&values);
-    _mm256_stream_ps(to, _mm256_load_ps(from));
-    _mm256_stream_ps(to + 8, _mm256_load_ps(from + 8));
+    _mm256_stream_ps(to, (__m256)values.part[0]);
+    _mm256_stream_ps(to + 8, (__m256)values.part[1]);
 }
 inline void finish_streams() { _mm_sfence(); }
 
@@ -57,10 +62,15 @@ struct Lanes {
     }
 };
 
+inline Ints16 ints_of_bytes(const uint8_t* p) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    return {{(Native<int32_t>)_mm256_cvtepu8_epi32(bytes),
+             (Native<int32_t>)_mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8))}};
+}
+
 // Bit i: whether lane i is negative.
 inline uint32_t sign_mask(const Ints16& v) {
-    const float* lanes = reinterpret_cast<const float*>(&v);
-    const int low = _mm256_movemask_ps(_mm256_load_ps(lanes)), high = _mm256_movemask_ps(_mm256_load_ps(lanes + 8));
+    const int low = _mm256_movemask_ps((__m256)v.part[0]), high = _mm256_movemask_ps((__m256)v.part[1]);
     return static_cast<uint32_t>(low | high << 8);
 }
 

@@ -1,16 +1,21 @@
 // Eight 64-bit lanes with a population count per lane. Included inside an AVX-512 region.
 #pragma once
 
+#include "bit_lanes_avx512.h"
 #include "transpose_avx512.h"
+#include "wide.h"
 
 namespace bnnkit {
 namespace {
 
-typedef int32_t Ints16 __attribute__((vector_size(64)));
-typedef float Floats16 __attribute__((vector_size(64)));
+template <class T>
+using Native = typename VectorOf<T, 64>::Type;
+using Ints16 = Wide<Native<int32_t>, 1>;
+using Floats16 = Wide<Native<float>, 1>;
+using Doubles16 = Wide<Native<double>, 2>;
 
 // Past the caches; `to` is the beginning of a cache line. Threads may meet once their streams are finished.
-inline void stream_line(float* to, Floats16 values) { _mm512_stream_ps(to, (__m512)values); }
+inline void stream_line(float* to, Floats16 values) { _mm512_stream_ps(to, (__m512)values.part[0]); }
 inline void finish_streams() { _mm_sfence(); }
 
 constexpr int kTileRows = 4;  // patches whose sums fit into the registers at once
@@ -46,8 +51,12 @@ struct Lanes {
     }
 };
 
+inline Ints16 ints_of_bytes(const uint8_t* p) {
+    return {{(Native<int32_t>)_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))}};
+}
+
 // Bit i: whether lane i is negative.
-inline uint32_t sign_mask(Ints16 v) { return _mm512_movepi32_mask((__m512i)v); }
+inline uint32_t sign_mask(Ints16 v) { return _mm512_movepi32_mask((__m512i)v.part[0]); }
 
 struct Doubles {
     using Vector = __m512d;

@@ -1,13 +1,19 @@
 // Two 64-bit lanes; the population count is one of bytes, summed within each lane.
 #pragma once
 
+#include "bit_lanes_plain.h"
+#include "wide.h"
+
 #include <arm_neon.h>
 
 namespace bnnkit {
 namespace {
 
-typedef int32_t Ints16 __attribute__((vector_size(64)));
-typedef float Floats16 __attribute__((vector_size(64)));
+template <class T>
+using Native = typename VectorOf<T, 16>::Type;
+using Ints16 = Wide<Native<int32_t>, 4>;
+using Floats16 = Wide<Native<float>, 4>;
+using Doubles16 = Wide<Native<double>, 8>;
 
 // An ordinary store: the instruction set only knows hints against keeping a line. Nothing is left to finish.
 inline void stream_line(float* to, const Floats16& values) { memcpy(to, &values, sizeof values); }
@@ -50,13 +56,17 @@ struct Lanes {
     static void store_int32(int32_t* p, Vector v) { vst1_s32(p, vmovn_s64(vreinterpretq_s64_u64(v))); }
 };
 
+inline Ints16 ints_of_bytes(const uint8_t* p) {
+    alignas(64) int32_t numbers[16];
+    for (int i = 0; i < 16; ++i) numbers[i] = p[i];
+    return wide_at<Ints16>(numbers);
+}
+
 // Bit i: whether lane i is negative.
 inline uint32_t sign_mask(const Ints16& v) {
     const uint32x4_t place = {1, 2, 4, 8};
-    const uint32_t* lanes = reinterpret_cast<const uint32_t*>(&v);
     uint32_t mask = 0;
-    for (int i = 0; i < 16; i += 4)
-        mask |= vaddvq_u32(vandq_u32(vcltzq_s32(vreinterpretq_s32_u32(vld1q_u32(lanes + i))), place)) << i;
+    for (int i = 0; i < 4; ++i) mask |= vaddvq_u32(vandq_u32(vcltzq_s32((int32x4_t)v.part[i]), place)) << (4 * i);
     return mask;
 }
 

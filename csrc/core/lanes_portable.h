@@ -1,13 +1,19 @@
 // One 64-bit lane in plain C++, for processors without a vector variant.
 #pragma once
 
+#include "bit_lanes_plain.h"
+#include "wide.h"
+
 #include <cstdint>
 
 namespace bnnkit {
 namespace {
 
-typedef int32_t Ints16 __attribute__((vector_size(64)));
-typedef float Floats16 __attribute__((vector_size(64)));
+template <class T>
+using Native = typename VectorOf<T, 16>::Type;
+using Ints16 = Wide<Native<int32_t>, 4>;
+using Floats16 = Wide<Native<float>, 4>;
+using Doubles16 = Wide<Native<double>, 8>;
 
 inline void stream_line(float* to, const Floats16& values) { memcpy(to, &values, sizeof values); }
 inline void finish_streams() {}
@@ -40,10 +46,16 @@ struct Lanes {
     static void store_int32(int32_t* p, Vector v) { *p = static_cast<int32_t>(v); }
 };
 
+inline Ints16 ints_of_bytes(const uint8_t* p) {
+    alignas(64) int32_t numbers[16];
+    for (int i = 0; i < 16; ++i) numbers[i] = p[i];
+    return wide_at<Ints16>(numbers);
+}
+
 // Bit i: whether lane i is negative.
 inline uint32_t sign_mask(const Ints16& v) {
     uint32_t mask = 0;
-    for (int i = 0; i < 16; ++i) mask |= static_cast<uint32_t>(v[i] < 0) << i;
+    for (int i = 0; i < 16; ++i) mask |= static_cast<uint32_t>(v.part[i / 4][i % 4] < 0) << i;
     return mask;
 }
 

@@ -9,11 +9,8 @@ namespace {
 // Larger outputs go past the caches: they would not stay there, and a line about to be overwritten need not be read first.
 constexpr int64_t kStreamedBytes = int64_t{4} << 20;
 
-inline Floats16 floats_at(const float* p) {
-    Floats16 values;
-    memcpy(&values, p, sizeof values);
-    return values;
-}
+inline Floats16 floats_at(const float* p) { return wide_at<Floats16>(p); }
+inline Ints16 ints_at(const int32_t* p) { return wide_at<Ints16>(p); }
 
 struct Output {
     float* y;  // [image][output][pixel]
@@ -27,7 +24,7 @@ struct Output {
         if (streamed && reinterpret_cast<uintptr_t>(to) % sizeof values == 0)
             stream_line(to, values);
         else
-            memcpy(to, &values, sizeof values);
+            store_wide(to, values);
     }
 };
 
@@ -42,9 +39,7 @@ inline void write_nchw(const ConvGeometry& g, const int32_t* tile, int64_t first
             float* out = output.y + (first_pixel + r) * g.out_channels + first_output;
             int64_t o = 0;
             for (; o + 16 <= outputs; o += 16) {
-                Ints16 sums;
-                memcpy(&sums, tile + o, sizeof sums);
-                output.store(out + o, finish.neighbours(sums, first_output + o));
+                output.store(out + o, finish.neighbours(ints_at(tile + o), first_output + o));
             }
             for (; o < outputs; ++o) out[o] = finish(tile[o], first_output + o);
         }
@@ -58,8 +53,7 @@ inline void write_nchw(const ConvGeometry& g, const int32_t* tile, int64_t first
         for (; kTransposed == 16 && i + kTransposed <= run; i += kTransposed) {
             for (int64_t first = 0; first < outputs; first += kTransposed) {
                 Ints16 sums[kTransposed];
-                for (int64_t k = 0; k < kTransposed; ++k)
-                    memcpy(&sums[k], tile + (r + i + k) * kColumns + first, sizeof sums[k]);
+                for (int64_t k = 0; k < kTransposed; ++k) sums[k] = ints_at(tile + (r + i + k) * kColumns + first);
                 transpose(sums);
                 for (int64_t k = 0; k < kTransposed && first + k < outputs; ++k)
                     output.store(out + (first + k) * out_pixels + i, finish(sums[k], first_output + first + k));

@@ -10,6 +10,9 @@
 namespace bnnkit::deploy {
 namespace {
 
+// Vertical arrays take as long for one image as for 64, and for one column as for a vector of them.
+constexpr int64_t kLeastImages = 16, kLeastColumns = 4;
+
 class ArrayStep : public Step {
 public:
     ArrayStep(std::string name, int in, Shape in_shape, std::shared_ptr<const ArrayWeights> weights,
@@ -54,6 +57,15 @@ public:
                           : this->finish.integers ? code_.new_integer_array
                                                   : code_.new_array;
         array_.reset(make(plan));
+        const VerticalConverter vertical{table_.thresholds, table_.levels};
+        if (!faults.input && !faults.converter && !weights_->flatten && conv_.geometry.out_width() >= kLeastColumns &&
+            conv_.x_planes == (gated() ? 2 : 1) && VerticalPlan::suits(conv_, vertical)) {
+            VerticalCodes codes;
+            if (this->finish.levels.thresholds.size() == 1 && !this->finish.sum_thresholds.empty() && !gated())
+                codes = {this->finish.sum_thresholds.data(), this->finish.flip.data()};
+            plan_ = std::make_unique<const VerticalPlan>(conv_, borders_, vertical, codes, code_.vertical_words);
+            vertical_.reset(code_.new_vertical_array({plan_->lists(), plan.gate, this->finish.integers.has_value()}));
+        }
         pad(table_.bias, conv_.geometry.out_channels, 0.0f);
         scale_.scale = table_.scale;
         scale_.base = table_.levels.empty() ? 0 : table_.offset * static_cast<double>(conv_.layout.arrays());
@@ -62,9 +74,12 @@ public:
     }
 
     int64_t scratch_bytes(int64_t images) const override {
-        return slots_.scratch_bytes(images) + float_bytes(finish.pool ? before_pool_ : Shape{}, images) +
-               array_->scratch_bytes();
+        const int64_t counting = slots_.scratch_bytes(images) + array_->scratch_bytes();
+        const int64_t vertical = is_vertical(images) ? vertical_->scratch_bytes() : 0;
+        return float_bytes(finish.pool ? before_pool_ : Shape{}, images) + std::max(counting, vertical);
     }
+
+    bool prefers_many() const override { return vertical_ != nullptr; }
 
     int64_t products() const override {
         const ConvGeometry& g = conv_.geometry;
@@ -89,22 +104,26 @@ public:
         return o;
     }
 
-    Gates take_gates() const override { return array_->take_gates(); }
+    Gates take_gates() const override {
+        Gates gates = array_->take_gates();
+        if (vertical_) {
+            const Gates more = vertical_->take_gates();
+            gates.open += more.open, gates.outputs += more.outputs;
+        }
+        return gates;
+    }
     LayerHits take_hits() const override { return {slots_.take_hits(), array_->take_hits()}; }
 
     void run(Workspace& workspace, int64_t images) const override {
         detail::record(Kernel::network, code_.isa);
         unsigned char* scratch = workspace.scratch.data();
-        const uint64_t* bits = slots_.fill(workspace, workspace.buffers[static_cast<size_t>(in)], images, scratch);
-        const ArrayInput x{bits, images, workspace.numbers.data()};
-        scratch += slots_.scratch_bytes(images);
         const Finishing finishing = resolved(finish, workspace, images);
         if (!finish.pool) {
-            array_->run(x, scale_, finishing, scratch);
+            count(workspace, images, finishing, scratch);
             return;
         }
         float* values = reinterpret_cast<float*>(scratch);
-        array_->run(x, scale_, unfinished(before_pool_, values), scratch + float_bytes(before_pool_, images));
+        count(workspace, images, unfinished(before_pool_, values), scratch + float_bytes(before_pool_, images));
         code_.pool(values, before_pool_, images, finishing);
     }
 
@@ -143,6 +162,19 @@ private:
             throw std::invalid_argument(name + ": wrong number of biases");
     }
 
+    bool is_vertical(int64_t images) const { return vertical_ && images >= kLeastImages; }
+
+    void count(Workspace& workspace, int64_t images, const Finishing& finishing, unsigned char* scratch) const {
+        const Buffer& source = workspace.buffers[static_cast<size_t>(in)];
+        if (is_vertical(images)) {
+            vertical_->run({source.plane(0, images), images}, scale_, finishing, scratch);
+            return;
+        }
+        const uint64_t* bits = slots_.fill(workspace, source, images, scratch);
+        array_->run({bits, images, workspace.numbers.data()}, scale_, finishing,
+                    scratch + slots_.scratch_bytes(images));
+    }
+
     bool gated() const { return !gate_.thresholds.empty(); }
 
     bool exact_in_float() const {
@@ -164,6 +196,8 @@ private:
     std::unique_ptr<const CountConverter> converter_;
     std::unique_ptr<const FaultyConverter> faulty_;
     std::unique_ptr<const ArrayCode> array_;
+    std::unique_ptr<const VerticalPlan> plan_;
+    std::unique_ptr<const ArrayCode> vertical_;  // or none
     SumScale scale_;
 };
 

@@ -7,6 +7,7 @@
 #include "../kernels/adc/count_converter.h"
 #include "faults.h"
 #include "step.h"
+#include "vertical_plan.h"
 
 namespace bnnkit::deploy {
 
@@ -98,6 +99,13 @@ struct ArrayInput {
     const int64_t* numbers = nullptr;  // of the images within their data set; read where there are faults
 };
 
+// The same, counted for 64 images at a time; without faults.
+struct VerticalArray {
+    const VerticalLists& lists;
+    GatePlan gate;  // or none
+    bool integers = false;
+};
+
 class ArrayCode {
 public:
     virtual ~ArrayCode() = default;
@@ -117,6 +125,8 @@ struct Code {
     ArrayCode* (*new_array)(const ArrayPlan& plan);
     ArrayCode* (*new_integer_array)(const ArrayPlan& plan);  // finishing by integers
     ArrayCode* (*new_gated_array)(const ArrayPlan& plan);
+    int64_t vertical_words;  // of a vector of a vertical array
+    ArrayCode* (*new_vertical_array)(const VerticalArray& array);
     void (*dense)(const DenseConv& conv, const float* x, const Finishing& finishing, unsigned char* scratch);
     void (*finish)(const float* values, int64_t pixels, const Finishing& finishing);
     // Values of images of a shape, [pixels][stride], pooled 2 x 2 or averaged over all pixels on the way.

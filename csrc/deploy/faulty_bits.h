@@ -5,9 +5,12 @@
 // 16 channels of a pixel at a time. Bits past the last channel stay 0.
 #pragma once
 
-typedef uint32_t Hashes16 __attribute__((vector_size(64)));
+using Hashes16 = Wide<Native<uint32_t>, 64 / sizeof(Native<uint32_t>)>;
 
-inline Hashes16 counting16() { return Hashes16{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}; }
+inline Hashes16 counting16() {
+    alignas(64) static constexpr uint32_t kNumbers[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    return wide_at<Hashes16>(kNumbers);
+}
 
 // Lane i: its bit of `hit` says whether it is hit. Returns 16 new bits of `bits`.
 BNNKIT_INLINE uint64_t faulty16(BitKind kind, uint64_t bits, uint64_t hit, const Hashes16& hashes) {
@@ -19,7 +22,7 @@ BNNKIT_INLINE uint64_t faulty16(BitKind kind, uint64_t bits, uint64_t hit, const
     }
     if (hit == 0) return bits;
     const Hashes16 drawn = counter_step(hashes, Hashes16{} + 1u);
-    return (bits & ~hit) | (sign_mask((Ints16)(drawn << 31)) & hit);
+    return (bits & ~hit) | (sign_mask(as<Ints16>(drawn << 31)) & hit);
 }
 
 Hits run_faulty_bits(const uint64_t* from, const Shape& shape, const BitFaults& faults, uint32_t state, uint64_t* to) {
@@ -35,7 +38,7 @@ Hits run_faulty_bits(const uint64_t* from, const Shape& shape, const BitFaults& 
                 const auto first = static_cast<uint32_t>(c * pixels + pixel);
                 const Hashes16 h = counter_step(Hashes16{} + state, lanes + first);
                 const uint64_t there = channels - c < 16 ? (uint64_t{1} << (channels - c)) - 1 : 0xffff;
-                const uint64_t hit = sign_mask((Ints16)(h <= last)) & there;
+                const uint64_t hit = sign_mask(h <= last) & there;
                 sum |= faulty16(kind, *from >> bit & 0xffff, hit, h) << bit;
                 hits.faulty += __builtin_popcountll(hit);
             }

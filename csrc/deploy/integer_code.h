@@ -6,22 +6,22 @@ BNNKIT_INLINE Ints16 shift_added(const IntegerFinishing& f, Ints16 sum, int64_t 
     const Ints16 lifted = sum << f.lift;
     Ints16 total = {};
     for (int64_t d = 0, at = channel; d < f.digits; ++d, at += f.padded_channels) {
-        const Ints16 negative = ints16(f.negative + at);
-        total += (((lifted >> ints16(f.shifts + at)) & ints16(f.mask + at)) ^ negative) - negative;
+        const Ints16 negative = ints_at(f.negative + at);
+        total += (((lifted >> ints_at(f.shifts + at)) & ints_at(f.mask + at)) ^ negative) - negative;
     }
     return total;
 }
 
 BNNKIT_INLINE void end16(const Finishing& f, Ints16 v, int64_t pixel, int64_t channel) {
     const IntegerFinishing& i = f.integers;
-    if (i.residual) v += ints16(i.residual + pixel * f.stride + channel);
+    if (i.residual) v += ints_at(i.residual + pixel * f.stride + channel);
     if (i.bias_in) {
-        v += ints16(i.bias_in + channel);
-        v = v < 0 ? (v >> ints16(i.right + channel)) << ints16(i.left + channel) : v;
-        v += ints16(i.bias_out + channel);
+        v += ints_at(i.bias_in + channel);
+        v = choose(v < 0, (v >> ints_at(i.right + channel)) << ints_at(i.left + channel), v);
+        v += ints_at(i.bias_out + channel);
     }
-    if (i.values) memcpy(i.values + pixel * f.stride + channel, &v, sizeof v);
-    if (i.thresholds) store_half_word(f, 0, pixel, channel, sign_mask(v >= ints16(i.thresholds + channel)));
+    if (i.values) store_wide(i.values + pixel * f.stride + channel, v);
+    if (i.thresholds) store_half_word(f, 0, pixel, channel, sign_mask(v >= ints_at(i.thresholds + channel)));
 }
 
 template <int kColumns>
@@ -33,7 +33,7 @@ public:
         const Finishing f = this->f;  // a copy that no store can change stays in registers
         for_each_16<kColumns>(tile, pixel, pixels, output, outputs, f.channels, joined,
                               [&](const int32_t* sums, int64_t p, int64_t channel) {
-                                  end16(f, shift_added(f.integers, ints16(sums), channel), p, channel);
+                                  end16(f, shift_added(f.integers, ints_at(sums), channel), p, channel);
                               });
     }
 
@@ -44,7 +44,7 @@ private:
 
 void run_finish_integers(const int32_t* values, int64_t pixels, const Finishing& f) {
     for (int64_t pixel = 0; pixel < pixels; ++pixel)
-        for (int64_t c = 0; c < f.channels; c += 16) end16(f, ints16(values + pixel * f.stride + c), pixel, c);
+        for (int64_t c = 0; c < f.channels; c += 16) end16(f, ints_at(values + pixel * f.stride + c), pixel, c);
 }
 
 // With signs s: sum of s * v = 2 * (sum of v where s is positive) - (sum of all v).
@@ -66,7 +66,7 @@ void run_signed_sums(const SignedSums& s, const int32_t* values, int64_t pixels,
                 for (int r = 0; r < kPixels; ++r) {
                     const Ints16 v = Ints16{} + (x[r][c] >> s.drop);
 #pragma GCC unroll 2
-                    for (int j = 0; j < kVectors; ++j) positive[r][j] += v & ints16(masks + j * 16);
+                    for (int j = 0; j < kVectors; ++j) positive[r][j] += v & ints_at(masks + j * 16);
                 }
             for (int r = 0; r < count; ++r)
                 for (int j = 0; j < kVectors && panel + j * 16 < s.outputs; ++j) {

@@ -92,7 +92,8 @@ Network::Network(std::vector<StepPointer> steps)
         throw std::invalid_argument("a network ends with a step that keeps floats of one pixel");
     check_order(steps_);
     int64_t& chunk = state_->chunk;
-    while (chunk < kMostImages && workspace_bytes(steps_, 2 * chunk) <= kChunkBytes) chunk *= 2;
+    const bool many = std::any_of(steps_.begin(), steps_.end(), [](const StepPointer& s) { return s->prefers_many(); });
+    while (chunk < kMostImages && (many || workspace_bytes(steps_, 2 * chunk) <= kChunkBytes)) chunk *= 2;
 }
 
 Network::~Network() = default;

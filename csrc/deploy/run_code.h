@@ -2,14 +2,10 @@
 // the engines and writers of adc and xnor.
 #pragma once
 
+#include "../core/bit_lanes.h"
+
 namespace bnnkit::deploy {
 namespace {
-
-inline Ints16 ints16(const int32_t* p) {
-    Ints16 values;
-    memcpy(&values, p, sizeof values);
-    return values;
-}
 
 // Everything below is called for every 16 values: calls and tests that do not depend on the value cost as much as the work.
 #define BNNKIT_INLINE inline __attribute__((always_inline))
@@ -18,11 +14,16 @@ BNNKIT_INLINE void store_half_word(const Finishing& f, int plane, int64_t pixel,
     const int64_t left = f.channels - channel;
     if (left <= 0) return;
     if (left < 16) mask &= (1u << left) - 1;
-    const auto half_word = static_cast<uint16_t>(mask);
-    char* word = reinterpret_cast<char*>(f.bits[plane] + pixel * f.words);
-    memcpy(word + channel / 8, &half_word, sizeof half_word);
-    // The rest of the last word: a buffer is laid out anew for every number of images.
-    if (left <= 16) memset(word + channel / 8 + 2, 0, static_cast<size_t>(f.words * 8 - channel / 8 - 2));
+    char* const to = reinterpret_cast<char*>(f.bits[plane] + pixel * f.words) + channel / 8;
+    // Channels come in their order. The first ones clear the rest of their word: nothing else may ever fill it, and a buffer
+    // is laid out anew for every number of images.
+    if (channel % kWordBits == 0) {
+        const uint64_t word = mask;
+        memcpy(to, &word, sizeof word);
+    } else {
+        const auto half_word = static_cast<uint16_t>(mask);
+        memcpy(to, &half_word, sizeof half_word);
+    }
 }
 
 // Stores the planes of 16 channels of one pixel; passes(t) is the mask of lanes beyond threshold t.
@@ -61,7 +62,7 @@ template <bool kNormalized>
 BNNKIT_INLINE Floats16 activated(const Finishing& f, Floats16 v, int64_t channel) {
     if (kNormalized || f.inner_scale) v = v * floats_at(f.inner_scale + channel) + floats_at(f.inner_shift + channel);
     v = v + floats_at(f.bias_in + channel);
-    v = v > Floats16{} ? v : v * floats_at(f.slope + channel);
+    v = choose(v > Floats16{}, v, v * floats_at(f.slope + channel));
     return v + floats_at(f.bias_out + channel);
 }
 
@@ -74,29 +75,29 @@ BNNKIT_INLINE void finish16(const Finishing& f, Floats16 v, int64_t pixel, int64
     if (kKnown || f.scale) v = v * floats_at(f.scale + channel) + floats_at(f.shift + channel);
     if (kBlock || (!kKnown && f.clamp)) {
         const Floats16 one = Floats16{} + 1.0f;
-        v = v < -one ? -one : v;
-        v = v > one ? one : v;
+        v = choose(v < -one, -one, v);
+        v = choose(v > one, one, v);
     }
-    if (kKnown || f.floats) memcpy(f.floats + pixel * f.stride + channel, &v, sizeof v);
+    if (kKnown || f.floats) store_wide(f.floats + pixel * f.stride + channel, v);
     if (kBlock) {
-        store_half_word(f, 0, pixel, channel, sign_mask((Ints16)(v > Floats16{} + f.thresholds[0])));
+        store_half_word(f, 0, pixel, channel, sign_mask(v > Floats16{} + f.thresholds[0]));
     } else if (kFractional) {
         // Bit 1 of the code is whether the middle threshold is reached, bit 0 whether an odd number of them is.
-        const auto reaches = [&](int t) { return sign_mask((Ints16)(v >= Floats16{} + f.thresholds[t])); };
+        const auto reaches = [&](int t) { return sign_mask(v >= Floats16{} + f.thresholds[t]); };
         const uint32_t middle = reaches(1);
         store_half_word(f, 0, pixel, channel, reaches(0) ^ middle ^ reaches(2));
         store_half_word(f, 1, pixel, channel, middle);
     } else if (f.planes)
         store_codes(f, pixel, channel, [&](int t) {
             const Floats16 threshold = Floats16{} + f.thresholds[t];
-            return sign_mask(f.strict ? (Ints16)(v > threshold) : (Ints16)(v >= threshold));
+            return sign_mask(f.strict ? v > threshold : v >= threshold);
         });
 }
 
 BNNKIT_INLINE void codes16(const Finishing& f, Ints16 sum, int64_t pixel, int64_t channel) {
-    const Ints16 flip = ints16(f.flip + channel), directed = (sum ^ flip) - flip;
+    const Ints16 flip = ints_at(f.flip + channel), directed = (sum ^ flip) - flip;
     store_codes(f, pixel, channel, [&](int t) {
-        return sign_mask((Ints16)(directed >= ints16(f.sum_thresholds + t * f.padded_channels + channel)));
+        return sign_mask(directed >= ints_at(f.sum_thresholds + t * f.padded_channels + channel));
     });
 }
 
@@ -130,7 +131,7 @@ public:
     void operator()(const int32_t* tile, int64_t pixel, int64_t pixels, int64_t output, int64_t outputs) const {
         if (f.sum_thresholds)
             rows(tile, pixel, pixels, output, outputs,
-                 [&](const int32_t* sums, int64_t p, int64_t channel) { codes16(f, ints16(sums), p, channel); });
+                 [&](const int32_t* sums, int64_t p, int64_t channel) { codes16(f, ints_at(sums), p, channel); });
         else if (ends_of(f) == Ends::block)
             values<Ends::block>(tile, pixel, pixels, output, outputs);
         else if (ends_of(f) == Ends::fractional)
@@ -144,7 +145,7 @@ private:
     void values(const int32_t* tile, int64_t pixel, int64_t pixels, int64_t output, int64_t outputs) const {
         const Finishing f = this->f;  // a copy that no store can change stays in registers
         rows(tile, pixel, pixels, output, outputs, [&](const int32_t* sums, int64_t p, int64_t channel) {
-            finish16<kEnds>(f, scaled(scale, ints16(sums), channel), p, channel);
+            finish16<kEnds>(f, scaled(scale, ints_at(sums), channel), p, channel);
         });
     }
 
@@ -163,6 +164,7 @@ private:
 #include "faulty_engine.h"
 #include "gated_engine.h"
 #include "integer_code.h"
+#include "vertical_engine.h"
 
 // `options` follow the operands in the engine's constructor: a converter, a gate.
 template <class Engine, template <int> class Finish>
@@ -231,12 +233,16 @@ void run_dense(const DenseConv& conv, const float* x, const Finishing& f, unsign
                     const int64_t y = oy * g.stride_h - g.pad_h + ky, xx = ox * g.stride_w - g.pad_w + kx;
                     const bool inside = y >= 0 && y < g.height && xx >= 0 && xx < g.width;
                     const float* from = x + ((image * g.height + y) * g.width + xx) * conv.in_stride;
-                    for (int64_t c = 0; c < channels; ++c) to[c] = inside ? static_cast<double>(from[c]) : 0.0;
+                    if (!inside) {
+                        memset(to, 0, static_cast<size_t>(channels) * sizeof(double));
+                        continue;
+                    }
+                    for (int64_t c = 0; c < channels; ++c) to[c] = static_cast<double>(from[c]);
                 }
         }
         const double* weights = conv.weights;
         for (int64_t panel = 0; panel < g.out_channels; panel += kPanelChannels) {
-            for (int64_t step = 0; step < kPanelChannels; step += kStep) {
+            for (int64_t step = 0; step < kPanelChannels && panel + step < g.out_channels; step += kStep) {
                 Doubles::Vector sum[kPixels][kVectors];
 #pragma GCC unroll 4
                 for (int r = 0; r < kPixels; ++r)
@@ -262,10 +268,9 @@ void run_dense(const DenseConv& conv, const float* x, const Finishing& f, unsign
             }
             for (int64_t r = 0; r < count; ++r)
                 for (int64_t c = 0; c < kPanelChannels && panel + c < g.out_channels; c += 16) {
-                    Doubles16 value, bias;
-                    memcpy(&value, sums + r * kPanelChannels + c, sizeof value);
-                    memcpy(&bias, conv.bias + panel + c, sizeof bias);
-                    finish16<Ends::anything>(f, __builtin_convertvector(value + bias, Floats16), first + r, panel + c);
+                    const auto value = wide_at<Doubles16>(sums + r * kPanelChannels + c);
+                    const auto bias = wide_at<Doubles16>(conv.bias + panel + c);
+                    finish16<Ends::anything>(f, numbers<Floats16>(value + bias), first + r, panel + c);
                 }
             weights += depth * kPanelChannels;
         }
@@ -287,8 +292,8 @@ void run_pool(const float* values, const Shape& shape, int64_t images, const Fin
         for (int64_t c = 0; c < f.channels; c += 16) {
             const Floats16 a = floats_at(top + c), b = floats_at(top + stride + c);
             const Floats16 d = floats_at(bottom + c), e = floats_at(bottom + stride + c);
-            const Floats16 upper = a > b ? a : b, lower = d > e ? d : e;
-            finish16<Ends::anything>(f, upper > lower ? upper : lower, pixel, c);
+            const Floats16 upper = choose(a > b, a, b), lower = choose(d > e, d, e);
+            finish16<Ends::anything>(f, choose(upper > lower, upper, lower), pixel, c);
         }
     }
 }
@@ -298,9 +303,8 @@ void run_mean(const float* values, const Shape& shape, int64_t images, const Fin
     for (int64_t image = 0; image < images; ++image, values += pixels * f.stride)
         for (int64_t c = 0; c < f.channels; c += 16) {
             Doubles16 sum = {};
-            for (int64_t p = 0; p < pixels; ++p)
-                sum += __builtin_convertvector(floats_at(values + p * f.stride + c), Doubles16);
-            finish16<Ends::anything>(f, __builtin_convertvector(sum / static_cast<double>(pixels), Floats16), image, c);
+            for (int64_t p = 0; p < pixels; ++p) sum += numbers<Doubles16>(floats_at(values + p * f.stride + c));
+            finish16<Ends::anything>(f, numbers<Floats16>(sum / static_cast<double>(pixels)), image, c);
         }
 }
 
@@ -308,9 +312,22 @@ static_assert(AdcEngine::kColumns == XnorEngine::kColumns, "panels suit both");
 #undef BNNKIT_INLINE
 
 constexpr Code code_of(Isa isa) {
-    return {
-        isa,       AdcEngine::kColumns, kShift,   kHasLookup, new_array,       new_integer_array,   new_gated_array,
-        run_dense, run_finish,          run_pool, run_mean,   run_signed_sums, run_finish_integers, run_faulty_bits};
+    return {isa,
+            AdcEngine::kColumns,
+            kShift,
+            kHasLookup,
+            new_array,
+            new_integer_array,
+            new_gated_array,
+            kLaneWords,
+            new_vertical_array,
+            run_dense,
+            run_finish,
+            run_pool,
+            run_mean,
+            run_signed_sums,
+            run_finish_integers,
+            run_faulty_bits};
 }
 
 }  // namespace

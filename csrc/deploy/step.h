@@ -144,7 +144,8 @@ public:
 
     virtual void run(Workspace& workspace, int64_t images) const = 0;
     virtual int64_t scratch_bytes(int64_t images) const = 0;
-    virtual int64_t products() const { return 0; }  // of two codes, for one image
+    virtual bool prefers_many() const { return false; }  // as many images at a time as there may be
+    virtual int64_t products() const { return 0; }       // of two codes, for one image
     virtual Operations operations() const = 0;
     virtual Gates take_gates() const { return {}; }     // since the last call
     virtual LayerHits take_hits() const { return {}; }  // since the last call

@@ -197,4 +197,99 @@ TEST("deploy: array convolutions") {
     }
 }
 
+namespace {
+
+// [planes][images][pixels][words of all channels]
+std::vector<uint64_t> by_pixel(const ::DenseConv& dense) {
+    const ConvGeometry& g = dense.geometry;
+    const int64_t words = words_for(g.channels), pixels = g.height * g.width;
+    std::vector<uint64_t> found(static_cast<size_t>(dense.x.planes * g.batch * pixels * words));
+    for (int64_t p = 0; p < dense.x.planes; ++p)
+        for (int64_t image = 0; image < g.batch; ++image)
+            for (int64_t c = 0; c < g.channels; ++c)
+                for (int64_t i = 0; i < pixels; ++i)
+                    if (dense.x.bits[static_cast<size_t>(p * dense.x.elements + dense.x_at(image, c, 0, 0) + i)])
+                        set_bit(found, ((p * g.batch + image) * pixels + i) * words, c);
+    return found;
+}
+
+// One image, or up to a word of them, with one plane of weights.
+::DenseConv many_images(Random& random, bool one_array, bool gated) {
+    ::DenseConv dense = random_ungrouped_conv(random, {4000, true, one_array});
+    dense.geometry.batch = random.chance(20) ? 1 : random.between(1, kImagesPerWord);
+    if (gated) dense.x.planes = 2;
+    if (random.chance(20)) {
+        dense.fill(random);
+        for (auto& bit : dense.w.bits) bit = random.chance(95);
+        return dense;
+    }
+    dense.fill(random);
+    return dense;
+}
+
+}  // namespace
+
+TEST("deploy: vertical arrays are arrays") {
+    Random random(4);
+    int64_t vertical = 0, with_gates = 0, of_codes = 0;
+    for (int i = 0; i < 300; ++i) {
+        const bool converts = random.chance(70), gated = random.chance(30);
+        const ::DenseConv dense = many_images(random, !converts, gated);
+        const PackedConv packed(dense, one_thread());
+        const auto x = by_pixel(dense);
+        const ConvGeometry& g = packed.conv.geometry;
+        const int64_t bound = dense.bound() / dense.x.bound();  // of one plane
+        const Table table = random_table(random, bound, static_cast<double>(bound), dense.arrays());
+        const VerticalConverter converter =
+            converts ? VerticalConverter{table.thresholds, table.levels} : VerticalConverter{};
+        if (!VerticalPlan::suits(packed.conv, converter)) continue;
+        ++vertical, with_gates += gated;
+        AdcArgs args;
+        args.conv = packed.conv;
+        args.conv.x_planes = 1;
+        args.thresholds = table.thresholds.data();
+        args.levels = table.levels.data();
+        args.level_count = static_cast<int>(table.levels.size());
+        std::vector<int32_t> thresholds;
+        for (int64_t o = 0; gated && o < padded(g.out_channels, kPanelChannels); ++o)
+            thresholds.push_back(static_cast<int32_t>(random.between(-20, 20)));
+        const GatePlan gate{gated ? thresholds.data() : nullptr, random.chance(50)};
+        const auto bias = random_floats(random, padded(g.out_channels, kPanelChannels));
+        const SumScale scale{static_cast<double>(random.real(-1, 1)), static_cast<double>(random.real(-9, 9)),
+                             random.chance(50) ? bias.data() : nullptr, false};
+        const BorderClasses borders(g, packed.conv.layout);
+        const Ending ending(random, g.out_channels, g.batch * g.out_pixels(), true);
+        Gates expected_gates;
+        const auto expected = ending.run([&](const Finishing& f) {
+            const Code& code = code_portable();
+            const Panels panels(packed.conv, code.panel_columns);
+            const CountConverter counts(args, borders, code.converter_shift, code.converter_has_lookup);
+            const ArrayPlan plan{packed.conv, borders, panels, converts ? &counts : nullptr, gate};
+            const std::unique_ptr<ArrayCode> array((gated ? code.new_gated_array : code.new_array)(plan));
+            const Memory scratch(array->scratch_bytes());
+            array->run({packed.conv.x, g.batch}, scale, f, scratch.data());
+            expected_gates = array->take_gates();
+        });
+        std::vector<Named> all = codes();
+        all.push_back({Isa::reference, code_portable});
+        for (const Named& named : all) {
+            check::describe(name_of(named.isa), ", ", dense.text() + (converts ? ", " + table.text() : ""));
+            const Code& code = named.code();
+            VerticalCodes bits;
+            if (ending.finishing.sum_thresholds && ending.finishing.threshold_count == 1 && !gated)
+                bits = {ending.finishing.sum_thresholds, ending.finishing.flip}, ++of_codes;
+            const VerticalPlan plan(packed.conv, borders, converter, bits, code.vertical_words);
+            const std::unique_ptr<ArrayCode> array(code.new_vertical_array({plan.lists(), gate}));
+            const Memory scratch(array->scratch_bytes());
+            const auto got =
+                ending.run([&](const Finishing& f) { array->run({x.data(), g.batch}, scale, f, scratch.data()); });
+            CHECK_SAME(got.floats, expected.floats);
+            CHECK_SAME(got.bits, expected.bits);
+            const Gates gates = array->take_gates();
+            CHECK(gates.open == expected_gates.open && gates.outputs == expected_gates.outputs);
+        }
+    }
+    CHECK(vertical > 150 && with_gates > 40 && of_codes > 20);
+}
+
 int main() { return check::run_tests(); }

@@ -36,12 +36,10 @@ inline void transpose_scaled(const float* from, int64_t from_stride, float* to, 
             float* transposed = to + c * to_stride + r;
             if (kTransposed == kSide && r + kSide <= rows && c + kSide <= columns) {
                 Ints16 lines[kTransposed];
-                for (int64_t i = 0; i < kTransposed; ++i) memcpy(&lines[i], block + i * from_stride, sizeof lines[i]);
+                for (int64_t i = 0; i < kTransposed; ++i) lines[i] = wide_at<Ints16>(block + i * from_stride);
                 transpose(lines);
-                for (int64_t i = 0; i < kTransposed; ++i) {
-                    const Floats16 line = (Floats16)lines[i] * factor;
-                    memcpy(transposed + i * to_stride, &line, sizeof line);
-                }
+                for (int64_t i = 0; i < kTransposed; ++i)
+                    store_wide(transposed + i * to_stride, as<Floats16>(lines[i]) * factor);
                 continue;
             }
             for (int64_t j = 0; j < kSide && c + j < columns; ++j)

@@ -7,8 +7,6 @@
 namespace bnnkit {
 namespace {
 
-typedef double Doubles16 __attribute__((vector_size(128)));
-
 // scale * sum + offset * arrays (+ bias) in double, rounded once, as in the reference.
 struct FinishInDouble {
     double scale, base;
@@ -19,13 +17,12 @@ struct FinishInDouble {
         return static_cast<float>(bias ? value + bias[output] : value);
     }
     Floats16 operator()(Ints16 sum, int64_t output) const {
-        const Doubles16 value = scale * __builtin_convertvector(sum, Doubles16) + base;
-        return __builtin_convertvector(bias ? value + static_cast<double>(bias[output]) : value, Floats16);
+        const Doubles16 value = scale * numbers<Doubles16>(sum) + base;
+        return numbers<Floats16>(bias ? value + static_cast<double>(bias[output]) : value);
     }
     Floats16 neighbours(Ints16 sum, int64_t output) const {
-        const Doubles16 value = scale * __builtin_convertvector(sum, Doubles16) + base;
-        if (!bias) return __builtin_convertvector(value, Floats16);
-        return __builtin_convertvector(value + __builtin_convertvector(floats_at(bias + output), Doubles16), Floats16);
+        const Doubles16 value = scale * numbers<Doubles16>(sum) + base;
+        return numbers<Floats16>(bias ? value + numbers<Doubles16>(floats_at(bias + output)) : value);
     }
 };
 
@@ -40,11 +37,11 @@ struct FinishInFloat {
         return bias ? value + bias[output] : value;
     }
     Floats16 operator()(Ints16 sum, int64_t output) const {
-        const Floats16 value = scale * __builtin_convertvector(sum, Floats16);
+        const Floats16 value = scale * numbers<Floats16>(sum);
         return bias ? value + bias[output] : value;
     }
     Floats16 neighbours(Ints16 sum, int64_t output) const {
-        const Floats16 value = scale * __builtin_convertvector(sum, Floats16);
+        const Floats16 value = scale * numbers<Floats16>(sum);
         return bias ? value + floats_at(bias + output) : value;
     }
 };

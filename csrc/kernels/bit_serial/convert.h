@@ -90,8 +90,8 @@ struct Unchanged {
         memcpy(&y, &bits, sizeof y);
         return y;
     }
-    Floats16 operator()(Ints16 bits, int64_t) const { return (Floats16)bits; }
-    Floats16 neighbours(Ints16 bits, int64_t) const { return (Floats16)bits; }
+    Floats16 operator()(Ints16 bits, int64_t) const { return as<Floats16>(bits); }
+    Floats16 neighbours(Ints16 bits, int64_t) const { return as<Floats16>(bits); }
 };
 
 struct BitWriter {

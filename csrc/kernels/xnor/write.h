@@ -14,11 +14,11 @@ struct FinishSum {
         return bias ? static_cast<float>(sum) + bias[output] : static_cast<float>(sum);
     }
     Floats16 operator()(Ints16 sum, int64_t output) const {
-        const Floats16 value = __builtin_convertvector(sum, Floats16);
+        const Floats16 value = numbers<Floats16>(sum);
         return bias ? value + bias[output] : value;
     }
     Floats16 neighbours(Ints16 sum, int64_t output) const {
-        const Floats16 value = __builtin_convertvector(sum, Floats16);
+        const Floats16 value = numbers<Floats16>(sum);
         return bias ? value + floats_at(bias + output) : value;
     }
 };

@@ -1,0 +1,79 @@
+// Vectors of bits that are added side by side: plane p of a vector of numbers is a vector of their bits p ("vertical counters",
+// as in bit-sliced ciphers). Included inside an instruction-set region after lanes_*.h.
+#pragma once
+
+namespace bnnkit {
+namespace {
+
+constexpr int kLaneWords = kLaneBytes / 8;
+
+inline BitVector bits_at(const uint64_t* p) {
+    BitVector v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+inline void store_bits(uint64_t* p, const BitVector& v) { memcpy(p, &v, sizeof v); }
+
+// Adds a bit of the weight of planes[0].
+inline void add_bit(BitVector* planes, int count, BitVector bit) {
+    for (int p = 0; p < count; ++p) {
+        const BitVector sum = planes[p] ^ bit;
+        bit &= planes[p];
+        planes[p] = sum;
+    }
+}
+
+constexpr int kLeastPlanes = 4;
+
+// Adds the bits `base[offsets[i]...]`, a multiple of eight of them, to numbers of `plane_count` planes, wide enough for the
+// sum, and at least kLeastPlanes.
+inline void add_bits(const uint64_t* base, const int32_t* offsets, int64_t count, BitVector* planes, int plane_count) {
+    BitVector ones = planes[0], twos = planes[1], fours = planes[2], eights = planes[3];
+    const auto add_eight = [&](const auto& bit) {
+        BitVector a = add_two(ones, bit(0), bit(1)), b = add_two(ones, bit(2), bit(3));
+        const BitVector four = add_two(twos, a, b);
+        a = add_two(ones, bit(4), bit(5)), b = add_two(ones, bit(6), bit(7));
+        return add_two(fours, four, add_two(twos, a, b));
+    };
+    const int upper = plane_count - kLeastPlanes;
+    int64_t i = 0;
+    for (; i + 16 <= count; i += 16) {
+        const int32_t* at = offsets + i;
+        const BitVector low = add_eight([&](int j) { return bits_at(base + at[j]); });
+        const BitVector high = add_eight([&](int j) { return bits_at(base + at[8 + j]); });
+        add_bit(planes + kLeastPlanes, upper, add_two(eights, low, high));
+    }
+    if (i < count) {
+        const BitVector eight = add_eight([&](int j) { return bits_at(base + offsets[i + j]); });
+        const BitVector sixteen = eights & eight;
+        eights ^= eight;
+        add_bit(planes + kLeastPlanes, upper, sixteen);
+    }
+    planes[0] = ones, planes[1] = twos, planes[2] = fours, planes[3] = eights;
+}
+
+// to[i * stride + r] = rows[r][i]
+inline void transpose_bytes(const uint8_t (&rows)[16][64], uint8_t* to, int64_t stride) {
+    typedef uint8_t Bytes __attribute__((vector_size(16)));
+    for (int block = 0; block < 64; block += 16) {
+        Bytes a[16];
+        for (int r = 0; r < 16; ++r) memcpy(&a[r], rows[r] + block, sizeof a[r]);
+        // Interleaving rows r and r + 8 four times turns rows into columns.
+        for (int step = 0; step < 4; ++step) {
+            Bytes b[16];
+#pragma GCC unroll 8
+            for (int r = 0; r < 8; ++r) {
+                b[2 * r] =
+                    __builtin_shufflevector(a[r], a[r + 8], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+                b[2 * r + 1] = __builtin_shufflevector(a[r], a[r + 8], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14,
+                                                       30, 15, 31);
+            }
+            memcpy(a, b, sizeof a);
+        }
+        for (int i = 0; i < 16; ++i) memcpy(to + (block + i) * stride, &a[i], sizeof a[i]);
+    }
+}
+
+}  // namespace
+}  // namespace bnnkit

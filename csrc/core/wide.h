@@ -1,0 +1,135 @@
+// Sixteen values in as many native vectors as they take: a compiler that is given one vector of all sixteen passes it through
+// memory, or takes it apart value by value. Included inside an instruction-set region.
+#pragma once
+
+#include <type_traits>
+#include <utility>
+
+namespace bnnkit {
+namespace {
+
+// (An alias template would lose the attribute.)
+template <class T, int kBytes>
+struct VectorOf {
+    typedef T Type __attribute__((vector_size(kBytes)));
+};
+
+template <class V, int kParts>
+struct Wide {
+    V part[kParts];
+};
+
+template <class To, class V, int kParts, class Operation>
+inline auto each_part(const Wide<V, kParts>& a, const Operation& operation) {
+    Wide<To, kParts> result;
+#pragma GCC unroll 8
+    for (int i = 0; i < kParts; ++i) result.part[i] = operation(a.part[i], i);
+    return result;
+}
+
+template <class V>
+using Value = std::remove_reference_t<decltype(std::declval<V&>()[0])>;
+
+// Arithmetic and logic of two wide values, or of one and a number.
+#define BNNKIT_WIDE(op)                                                                                            \
+    template <class V, int kParts>                                                                                 \
+    inline auto operator op(const Wide<V, kParts>& a, const Wide<V, kParts>& b) {                                  \
+        return each_part<decltype(V {} op V{})>(a, [&](V part, int i) { return part op b.part[i]; });              \
+    }                                                                                                              \
+    template <class V, int kParts, class S, class = std::enable_if_t<std::is_arithmetic_v<S>>>                     \
+    inline auto operator op(const Wide<V, kParts>& a, S b) {                                                       \
+        return each_part<decltype(V {} op V{})>(a, [&](V part, int) { return part op static_cast<Value<V>>(b); }); \
+    }
+BNNKIT_WIDE(+)
+BNNKIT_WIDE(-)
+BNNKIT_WIDE(*)
+BNNKIT_WIDE(/)
+BNNKIT_WIDE(&)
+BNNKIT_WIDE(|)
+BNNKIT_WIDE(^)
+BNNKIT_WIDE(<<)
+BNNKIT_WIDE(>>)
+BNNKIT_WIDE(<)
+BNNKIT_WIDE(<=)
+BNNKIT_WIDE(>)
+BNNKIT_WIDE(>=)
+#undef BNNKIT_WIDE
+
+template <class V, int kParts>
+inline Wide<V, kParts> operator-(const Wide<V, kParts>& a) {
+    return each_part<V>(a, [](V part, int) { return -part; });
+}
+template <class V, int kParts, class Other>
+inline Wide<V, kParts>& operator+=(Wide<V, kParts>& a, const Other& b) {
+    return a = a + b;
+}
+template <class V, int kParts, class S, class = std::enable_if_t<std::is_arithmetic_v<S>>>
+inline Wide<V, kParts> operator*(S a, const Wide<V, kParts>& b) {
+    return b * a;
+}
+
+// Where a comparison held, a; else b.
+template <class M, class V, int kParts>
+inline Wide<V, kParts> choose(const Wide<M, kParts>& mask, const Wide<V, kParts>& a, const Wide<V, kParts>& b) {
+    return each_part<V>(a, [&](V part, int i) { return mask.part[i] ? part : b.part[i]; });
+}
+
+// The same bits.
+template <class To, class V, int kParts>
+inline To as(const Wide<V, kParts>& a) {
+    static_assert(sizeof(To) == sizeof a);
+    using T = std::remove_reference_t<decltype(To{}.part[0])>;
+    return each_part<T>(a, [](V part, int) { return (T)part; });
+}
+
+namespace wide {
+template <int kFirst, class V, int... kIndex>
+inline auto some(V v, std::integer_sequence<int, kIndex...>) {
+    return __builtin_shufflevector(v, v, (kFirst + kIndex)...);
+}
+template <class V, int... kIndex>
+inline auto both(V a, V b, std::integer_sequence<int, kIndex...>) {
+    return __builtin_shufflevector(a, b, kIndex...);
+}
+}  // namespace wide
+
+// The same numbers; rounded to nearest where they must be.
+template <class To, class V, int kParts>
+inline To numbers(const Wide<V, kParts>& a) {
+    using T = std::remove_reference_t<decltype(To{}.part[0])>;
+    constexpr int kTo = sizeof(To) / sizeof(T), kLanes = sizeof(V) / sizeof(Value<V>);
+    To result;
+    if constexpr (kTo == kParts) {
+        for (int i = 0; i < kTo; ++i) result.part[i] = __builtin_convertvector(a.part[i], T);
+    } else if constexpr (kTo == 2 * kParts) {
+        using Half = std::make_integer_sequence<int, kLanes / 2>;
+        for (int i = 0; i < kParts; ++i) {
+            result.part[2 * i] = __builtin_convertvector(wide::some<0>(a.part[i], Half{}), T);
+            result.part[2 * i + 1] = __builtin_convertvector(wide::some<kLanes / 2>(a.part[i], Half{}), T);
+        }
+    } else {
+        static_assert(2 * kTo == kParts);
+        using Half = typename VectorOf<Value<T>, sizeof(T) / 2>::Type;
+        for (int i = 0; i < kTo; ++i)
+            result.part[i] = wide::both(__builtin_convertvector(a.part[2 * i], Half),
+                                        __builtin_convertvector(a.part[2 * i + 1], Half),
+                                        std::make_integer_sequence<int, 2 * kLanes>{});
+    }
+    return result;
+}
+
+template <class W>
+inline W wide_at(const void* p) {
+    W result;
+    for (int i = 0; i < static_cast<int>(sizeof(W) / sizeof result.part[0]); ++i)
+        memcpy(&result.part[i], static_cast<const char*>(p) + i * sizeof result.part[0], sizeof result.part[0]);
+    return result;
+}
+
+template <class V, int kParts>
+inline void store_wide(void* p, const Wide<V, kParts>& v) {
+    for (int i = 0; i < kParts; ++i) memcpy(static_cast<char*>(p) + i * sizeof(V), &v.part[i], sizeof(V));
+}
+
+}  // namespace
+}  // namespace bnnkit

@@ -1,0 +1,208 @@
+#include "vertical_plan.h"
+
+#include <algorithm>
+#include <bit>
+#include <map>
+
+#include "step.h"
+
+namespace bnnkit::deploy {
+namespace {
+
+int planes_for(int64_t largest) { return std::bit_width(static_cast<uint64_t>(largest)); }
+
+bool even(const std::vector<int32_t>& levels) {
+    for (size_t i = 2; i < levels.size(); ++i)
+        if (int64_t{levels[i]} - levels[i - 1] != int64_t{levels[1]} - levels[0]) return false;
+    return true;
+}
+
+int64_t ceil_half(int64_t v) { return (v >> 1) + (v & 1); }
+
+}  // namespace
+
+// A row of an array: the bit of its weights, and where its activations lie.
+struct VerticalPlan::Row {
+    int64_t bit;  // of a row of packed weights
+    int32_t offset;
+};
+
+bool VerticalPlan::suits(const BinaryConv& conv, const VerticalConverter& converter) {
+    const ConvGeometry& g = conv.geometry;
+    const int64_t rows = conv.layout.taps * conv.layout.channels;
+    const int64_t thresholds = static_cast<int64_t>(converter.thresholds.size());
+    return conv.w_planes == 1 && g.groups == 1 && converter.levels.size() != 1 && even(converter.levels) &&
+           planes_for(rows) + 1 < kMostVerticalPlanes && planes_for(conv.layout.arrays() * thresholds) <= 8;
+}
+
+VerticalPlan::VerticalPlan(const BinaryConv& conv, const BorderClasses& borders, const VerticalConverter& converter,
+                           const VerticalCodes& codes, int64_t words_per_vector) {
+    const ConvGeometry& g = conv.geometry;
+    VerticalLists& l = lists_;
+    place(g, words_per_vector);
+    l.outputs = g.out_channels;
+    l.padded_outputs = ceil_div(l.outputs, kPanelChannels) * kPanelChannels;
+    find_patterns(borders, words_per_vector);
+    auto arrays = rows_of_arrays(conv);
+    const bool converts = !converter.levels.empty();
+    if (!converts) {  // one array, of any number of rows
+        for (size_t s = 1; s < arrays.size(); ++s)
+            arrays[0].insert(arrays[0].end(), arrays[s].begin(), arrays[s].end());
+        arrays.resize(1);
+    }
+    l.arrays = static_cast<int>(arrays.size());
+    l.thresholds = static_cast<int>(converter.thresholds.size());
+    negative_.assign(static_cast<size_t>(l.padded_outputs), 0);
+    l.gain = converter.levels.size() > 1 ? converter.levels[1] - converter.levels[0] : 2;
+    start_.assign(static_cast<size_t>(l.padded_outputs * borders.count()), 0);
+    limits_.resize(patterns_.size() * static_cast<size_t>(l.outputs * l.arrays * l.thresholds * words_per_vector));
+
+    rows_end_.push_back(0);
+    for (const auto& rows : arrays) {
+        total_planes_.push_back(std::max(1, planes_for(static_cast<int64_t>(rows.size()))));
+        for (const Row& row : rows) rows_.push_back(row.offset);
+        fill_up(rows_, rows_end_);
+    }
+    l.sum_planes = converts ? planes_for(int64_t{l.arrays} * l.thresholds) : total_planes_[0] + 1;
+
+    const int64_t row_words = conv.layout.row_words();
+    chosen_end_.push_back(0);
+    std::vector<int64_t> k(static_cast<size_t>(borders.count()));
+    for (int64_t output = 0; output < l.outputs; ++output) {
+        const uint64_t* w = conv.w + output * row_words;
+        const auto is_set = [](const uint64_t* words, int64_t bit) {
+            return words[bit / kWordBits] >> (bit % kWordBits) & 1;
+        };
+        for (int array = 0; array < l.arrays; ++array) {
+            const auto& rows = arrays[static_cast<size_t>(array)];
+            const int64_t ones =
+                std::count_if(rows.begin(), rows.end(), [&](const Row& row) { return is_set(w, row.bit); });
+            const bool sums_ones = 2 * ones <= static_cast<int64_t>(rows.size());
+            for (const Row& row : rows)
+                if (is_set(w, row.bit) == sums_ones) chosen_.push_back(row.offset);
+            fill_up(chosen_, chosen_end_);
+            inverted_.push_back(sums_ones ? 0 : ~uint64_t{0});
+            const int64_t first = converts ? array * conv.layout.array_words() : 0;
+            const int64_t end = converts ? first + conv.layout.array_words() : row_words;
+            for (int32_t c = 0; c < borders.count(); ++c) {
+                int64_t ones_inside = 0;
+                for (int64_t word = first; word < end; ++word)
+                    ones_inside += std::popcount(w[word] & borders.mask(c)[word]);
+                k[static_cast<size_t>(c)] =
+                    2 * ones_inside - (converts ? borders.valid_rows(c, array) : borders.valid_rows(c));
+            }
+            const int64_t full = int64_t{1} << total_planes_[static_cast<size_t>(array)];
+            if (!converts) {
+                negative_[static_cast<size_t>(output)] = sums_ones ? 0 : -1;
+                for (int32_t c = 0; c < borders.count(); ++c)
+                    start_[static_cast<size_t>(c * l.padded_outputs + output)] =
+                        static_cast<int32_t>((sums_ones ? -2 : 2) * (full - 1) - k[static_cast<size_t>(c)]);
+                continue;
+            }
+            for (size_t pattern = 0; pattern < patterns_.size(); ++pattern)
+                for (int j = 0; j < l.thresholds; ++j) {
+                    int64_t* to =
+                        limits_.data() +
+                        (((static_cast<int64_t>(pattern) * l.outputs + output) * l.arrays + array) * l.thresholds + j) *
+                            words_per_vector;
+                    for (int64_t word = 0; word < words_per_vector; ++word) {
+                        const auto c = static_cast<size_t>(patterns_[pattern][static_cast<size_t>(word)]);
+                        const int64_t needed = ceil_half(k[c] + converter.thresholds[static_cast<size_t>(j)]);
+                        const int64_t limit = sums_ones ? needed + full - 1 : full - needed;
+                        to[word] = ~std::clamp<int64_t>(limit, 0, 2 * full);
+                    }
+                }
+        }
+        if (converts) {
+            for (int32_t c = 0; c < borders.count(); ++c)
+                start_[static_cast<size_t>(c * l.padded_outputs + output)] = l.arrays * converter.levels[0];
+        }
+    }
+    if (codes.thresholds) {
+        find_codes(codes, words_per_vector);
+        l.code_limits = code_limits_.data(), l.code_inverted = code_inverted_.data();
+    }
+    l.total_planes = total_planes_.data();
+    l.rows = rows_.data(), l.chosen = chosen_.data();
+    l.rows_end = rows_end_.data(), l.chosen_end = chosen_end_.data();
+    l.inverted = inverted_.data(), l.pattern = pattern_.data(), l.limits = limits_.data();
+    l.negative = negative_.data(), l.start = start_.data(), l.first_start = first_start_.data();
+}
+
+void VerticalPlan::fill_up(std::vector<int32_t>& list, std::vector<int64_t>& ends) const {
+    while (list.size() % 8 != 0) list.push_back(static_cast<int32_t>(lists_.channels * lists_.channel_words));
+    ends.push_back(static_cast<int64_t>(list.size()));
+}
+
+// gain * number + start >= threshold, or the same of the negative sum, restated on the number.
+void VerticalPlan::find_codes(const VerticalCodes& codes, int64_t words_per_vector) {
+    const VerticalLists& l = lists_;
+    const int64_t largest = int64_t{1} << l.sum_planes;  // past all numbers
+    const auto gain_of = [&](int64_t output) {
+        return (codes.flip[output] != 0) != (negative_[static_cast<size_t>(output)] != 0) ? -int64_t{l.gain} : l.gain;
+    };
+    for (int64_t output = 0; output < l.outputs; ++output)
+        code_inverted_.push_back(gain_of(output) < 0 ? ~uint64_t{0} : 0);
+    for (const std::vector<int32_t>& pattern : patterns_)
+        for (int64_t output = 0; output < l.outputs; ++output)
+            for (int64_t word = 0; word < words_per_vector; ++word) {
+                const int64_t sign = codes.flip[output] ? -1 : 1, gain = gain_of(output);
+                const int64_t start =
+                    sign * start_[static_cast<size_t>(pattern[static_cast<size_t>(word)] * l.padded_outputs + output)];
+                const int64_t needed = codes.thresholds[output] - start;  // gain * number >= needed
+                int64_t limit = needed <= 0 ? 0 : largest;                // of gain 0
+                if (gain > 0) limit = needed <= 0 ? 0 : ceil_div(needed, gain);
+                // number <= floor(-needed / -gain): it does not reach one more.
+                if (gain < 0) limit = needed > 0 ? 0 : -needed / -gain + 1;
+                code_limits_.push_back(~std::clamp<int64_t>(limit, 0, largest));
+            }
+}
+
+void VerticalPlan::place(const ConvGeometry& g, int64_t words_per_vector) {
+    VerticalLists& l = lists_;
+    l.channels = g.channels, l.height = g.height, l.width = g.width;
+    l.pad_h = g.pad_h, l.pad_w = g.pad_w, l.stride_h = g.stride_h, l.stride_w = g.stride_w;
+    l.out_height = g.out_height(), l.out_width = g.out_width();
+    l.vectors = ceil_div(l.out_width, words_per_vector);
+    // The last vector of a row may read past the last column.
+    const int64_t reach = (g.kernel_w - 1) * g.dilation_w / g.stride_w + l.vectors * words_per_vector;
+    l.phase_words = std::max(ceil_div(g.width + 2 * g.pad_w, g.stride_w), reach);
+    l.row_words = l.phase_words * g.stride_w;
+    l.channel_words = l.row_words * (g.height + 2 * g.pad_h);
+}
+
+std::vector<std::vector<VerticalPlan::Row>> VerticalPlan::rows_of_arrays(const BinaryConv& conv) const {
+    const ConvGeometry& g = conv.geometry;
+    const ArrayLayout& layout = conv.layout;
+    std::vector<std::vector<Row>> arrays(static_cast<size_t>(layout.arrays()));
+    for (int64_t tap = 0; tap < layout.taps; ++tap)
+        for (int64_t channel = 0; channel < layout.channels; ++channel) {
+            const int64_t chunk = channel / layout.channels_per_array, in_chunk = channel % layout.channels_per_array;
+            const int64_t array = layout.tap ? tap * layout.chunks() + chunk : chunk;
+            const int64_t bit = layout.tap ? in_chunk : tap * layout.channels_per_array + in_chunk;
+            const int64_t y = tap / g.kernel_w * g.dilation_h, x = tap % g.kernel_w * g.dilation_w;
+            const int64_t offset = channel * lists_.channel_words + y * lists_.row_words +
+                                   x % g.stride_w * lists_.phase_words + x / g.stride_w;
+            arrays[static_cast<size_t>(array)].push_back(
+                {array * layout.array_words() * kWordBits + bit, static_cast<int32_t>(offset)});
+        }
+    return arrays;
+}
+
+void VerticalPlan::find_patterns(const BorderClasses& borders, int64_t words_per_vector) {
+    std::map<std::vector<int32_t>, int32_t> index;
+    for (int64_t y = 0; y < lists_.out_height; ++y) {
+        for (int64_t x = 0; x < lists_.out_width; ++x)
+            first_start_.push_back(static_cast<int32_t>(borders.of_pixel(y, x) * lists_.padded_outputs));
+        for (int64_t v = 0; v < lists_.vectors; ++v) {
+            std::vector<int32_t> classes;
+            for (int64_t word = 0; word < words_per_vector; ++word)
+                classes.push_back(borders.of_pixel(y, std::min(v * words_per_vector + word, lists_.out_width - 1)));
+            const auto [found, is_new] = index.emplace(classes, static_cast<int32_t>(patterns_.size()));
+            if (is_new) patterns_.push_back(classes);
+            pattern_.push_back(found->second);
+        }
+    }
+}
+
+}  // namespace bnnkit::deploy

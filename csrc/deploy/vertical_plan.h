@@ -1,0 +1,92 @@
+// Counting of many images at a time: a word holds one bit of 64 images, and a vector of words neighbouring pixels of a row.
+//
+// With bits x and w of activations and weights, an array of n valid rows sums up to
+//
+//     ps = 4 * S - 2 * T - K,   S = sum of x where w is 1,   T = sum of all x,   K = 2 * (valid rows where w is 1) - n.
+//
+// T is the same for all outputs, and K is known before any image is seen: what is left per output are the bits x of about half
+// of the rows, and no exclusive-or. (Where more weights are 1 than 0, S is the sum over the others and
+// ps = 2 * T - 4 * S - K.) Sums lie in vectors plane by plane; see bit_lanes.h. Counting starts from ~T, so that
+//
+//     V = 2 * S + 2^t - 1 - T,   t = number of planes of T,
+//
+// is there when S has been added, and ps reaches a threshold exactly when V reaches (or does not reach) a limit.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "../core/binary_conv.h"
+#include "../core/patches.h"
+
+namespace bnnkit::deploy {
+
+constexpr int64_t kImagesPerWord = 64;
+constexpr int kMostVerticalPlanes = 16;
+
+// What a converter adds up: `levels` equally spaced, or none.
+struct VerticalConverter {
+    std::vector<int32_t> thresholds, levels;
+};
+
+// Where only codes of one bit are kept: whether sum * (flip ? -1 : 1) >= threshold, per output; or none.
+struct VerticalCodes {
+    const int32_t *thresholds = nullptr, *flip = nullptr;
+};
+
+// Plain data for the instruction sets.
+struct VerticalLists {
+    // Bits of one plane of activations: [channels + 1][padded height][column phase][phase_words], one word per pixel. Column x of the
+    // padded image is column x / stride of phase x % stride, so that what neighbouring outputs read lies side by side. The last
+    // channel is 0: lists are filled up with it to multiples of eight.
+    int64_t channels, height, width, pad_h, pad_w, stride_h, stride_w, phase_words, row_words, channel_words;
+    int64_t out_height, out_width, outputs, vectors;  // vectors: per output row
+    int arrays, thresholds;                           // thresholds: of an array; none: plain sums
+    int sum_planes;                                   // of what an output ends as: thresholds reached, or V
+    const int* total_planes;                          // [arrays], of T
+    // Offsets from the word of an output's first tap.
+    const int32_t *rows, *chosen;
+    const int64_t *rows_end,
+        *chosen_end;           // [1 + arrays], [1 + outputs * arrays]: where lists end; the first begins at 0
+    const uint64_t* inverted;  // [outputs][arrays]: ~0 where a threshold is reached if V does not reach the limit
+    const int32_t* pattern;    // [out_height][vectors]
+    const int64_t* limits;     // ~limit, [pattern][outputs][arrays][thresholds][words of a vector]
+    // Sum of an output = number of thresholds reached * gain + start; without converter +-2 * V + start.
+    int32_t gain;
+    const int32_t *negative, *start;  // [padded outputs], -1 or 0; [border class][padded outputs]
+    const int32_t* first_start;       // [out_height][out_width], of the pixel's border class
+    // Codes: whether the number reaches the limit, or (inverted) does not; like those above, or none.
+    const int64_t* code_limits;     // [pattern][outputs][words of a vector]
+    const uint64_t* code_inverted;  // [outputs]
+    int64_t padded_outputs;
+};
+
+class VerticalPlan {
+public:
+    // Whether there is a plan for such a layer.
+    static bool suits(const BinaryConv& conv, const VerticalConverter& converter);
+
+    // `conv` has its weights; only those of the first plane are read.
+    VerticalPlan(const BinaryConv& conv, const BorderClasses& borders, const VerticalConverter& converter,
+                 const VerticalCodes& codes, int64_t words_per_vector);
+    VerticalPlan(const VerticalPlan&) = delete;
+
+    const VerticalLists& lists() const { return lists_; }
+
+private:
+    struct Row;
+    std::vector<std::vector<Row>> rows_of_arrays(const BinaryConv& conv) const;
+    void place(const ConvGeometry& g, int64_t words_per_vector);
+    void fill_up(std::vector<int32_t>& list, std::vector<int64_t>& ends) const;
+    void find_patterns(const BorderClasses& borders, int64_t words_per_vector);
+    void find_codes(const VerticalCodes& codes, int64_t words_per_vector);
+
+    VerticalLists lists_{};
+    std::vector<int> total_planes_;
+    std::vector<int32_t> rows_, chosen_, pattern_, negative_, start_, first_start_;
+    std::vector<int64_t> rows_end_, chosen_end_, limits_, code_limits_;
+    std::vector<uint64_t> inverted_, code_inverted_;
+    std::vector<std::vector<int32_t>> patterns_;  // border classes of the words of a vector
+};
+
+}  // namespace bnnkit::deploy
