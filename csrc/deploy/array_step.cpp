@@ -10,8 +10,7 @@
 namespace bnnkit::deploy {
 namespace {
 
-// Vertical arrays take as long for one image as for 64, and for one column as for a vector of them.
-constexpr int64_t kLeastImages = 16, kLeastColumns = 4;
+constexpr int64_t kLeastColumns = 4;  // vertical arrays take as long for one as for a vector of them
 
 class ArrayStep : public Step {
 public:
@@ -162,7 +161,7 @@ private:
             throw std::invalid_argument(name + ": wrong number of biases");
     }
 
-    bool is_vertical(int64_t images) const { return vertical_ && images >= kLeastImages; }
+    bool is_vertical(int64_t images) const { return vertical_ && images >= code_.vertical_images; }
 
     void count(Workspace& workspace, int64_t images, const Finishing& finishing, unsigned char* scratch) const {
         const Buffer& source = workspace.buffers[static_cast<size_t>(in)];

@@ -125,7 +125,9 @@ struct Code {
     ArrayCode* (*new_array)(const ArrayPlan& plan);
     ArrayCode* (*new_integer_array)(const ArrayPlan& plan);  // finishing by integers
     ArrayCode* (*new_gated_array)(const ArrayPlan& plan);
-    int64_t vertical_words;  // of a vector of a vertical array
+    int64_t vertical_words;   // of a vector of a vertical array
+    int64_t vertical_images;  // that are worth one
+    int64_t vertical_bytes;   // that a thread may take for it
     ArrayCode* (*new_vertical_array)(const VerticalArray& array);
     void (*dense)(const DenseConv& conv, const float* x, const Finishing& finishing, unsigned char* scratch);
     void (*finish)(const float* values, int64_t pixels, const Finishing& finishing);

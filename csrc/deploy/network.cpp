@@ -8,6 +8,8 @@
 #include <mutex>
 #include <stdexcept>
 
+#include "code.h"
+
 namespace bnnkit::deploy {
 namespace {
 
@@ -93,7 +95,13 @@ Network::Network(std::vector<StepPointer> steps)
     check_order(steps_);
     int64_t& chunk = state_->chunk;
     const bool many = std::any_of(steps_.begin(), steps_.end(), [](const StepPointer& s) { return s->prefers_many(); });
-    while (chunk < kMostImages && (many || workspace_bytes(steps_, 2 * chunk) <= kChunkBytes)) chunk *= 2;
+    const auto most = [&](int64_t bytes) {
+        int64_t images = 1;
+        while (images < kMostImages && workspace_bytes(steps_, 2 * images) <= bytes) images *= 2;
+        return images;
+    };
+    chunk = many ? most(usual_code().vertical_bytes) : 1;
+    if (chunk < usual_code().vertical_images) chunk = most(kChunkBytes);
 }
 
 Network::~Network() = default;

@@ -320,6 +320,8 @@ constexpr Code code_of(Isa isa) {
             new_integer_array,
             new_gated_array,
             kLaneWords,
+            kVerticalImages,
+            kVerticalBytes,
             new_vertical_array,
             run_dense,
             run_finish,

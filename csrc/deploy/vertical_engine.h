@@ -1,8 +1,9 @@
 // Convolutions whose numbers stand upright, see vertical_plan.h. Included inside run_code.h, in an instruction-set region.
 #pragma once
 
-// What happens to sums, 16 channels of one pixel at a time: with(finishing, scale, body) calls body(finish), where
-// finish(sum, pixel, first channel) does it. The values that it reads and writes lie too far apart to be foreseen by a processor.
+// What happens to sums: Pixels::with(finishing, scale, body) calls body(finish), and finish(sums, pixel, first channel) does it
+// for 16 channels. finish.fetch(pixel, first channel) asks for the values it will read and write: those of neighbouring images
+// lie too far apart to be foreseen by a processor.
 inline void fetch_values(const Finishing& f, const float* residual, float* values, int64_t pixel, int64_t channel) {
     const int64_t at = pixel * f.stride + channel;
     if (residual) __builtin_prefetch(residual + at);
@@ -100,7 +101,8 @@ public:
 
 private:
     static constexpr int64_t kColumns = 8;  // pixels of a row that are finished at a time
-    static constexpr int64_t kImages = kImagesPerWord, kAhead = 2;
+    static constexpr int64_t kImages = kImagesPerWord;
+    static constexpr int64_t kAhead = 2;  // images
     // Numbers of two bytes at most, [byte][image][column][16 channels].
     static constexpr int64_t kPlaneBytes = kImages * kColumns * 16, kColumnBytes = 2 * kPlaneBytes;
 
@@ -115,7 +117,7 @@ private:
         return bits + plane * plane_words() + y * l_.stride_h * l_.row_words;
     }
 
-    // From the bits of a pixel side by side to those of 64 images.
+    // From words of a pixel's channels to words of a channel's images.
     void raise(const ArrayInput& input, uint64_t* bits) const {
         const int64_t pixel_bytes = words_for(l_.channels) * 8, image_bytes = l_.height * l_.width * pixel_bytes;
         memset(bits, 0, static_cast<size_t>(bit_words()) * 8);

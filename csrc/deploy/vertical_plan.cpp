@@ -53,7 +53,9 @@ VerticalPlan::VerticalPlan(const BinaryConv& conv, const BorderClasses& borders,
     l.arrays = static_cast<int>(arrays.size());
     l.thresholds = static_cast<int>(converter.thresholds.size());
     negative_.assign(static_cast<size_t>(l.padded_outputs), 0);
-    l.gain = converter.levels.size() > 1 ? converter.levels[1] - converter.levels[0] : 2;
+    // Sums fit 32 bits; a step between the two ends of the range need not, and then wraps, as its product does.
+    gain_ = converts ? int64_t{converter.levels[1]} - converter.levels[0] : 2;
+    l.gain = static_cast<int32_t>(gain_);
     start_.assign(static_cast<size_t>(l.padded_outputs * borders.count()), 0);
     limits_.resize(patterns_.size() * static_cast<size_t>(l.outputs * l.arrays * l.thresholds * words_per_vector));
 
@@ -139,7 +141,7 @@ void VerticalPlan::find_codes(const VerticalCodes& codes, int64_t words_per_vect
     const VerticalLists& l = lists_;
     const int64_t largest = int64_t{1} << l.sum_planes;  // past all numbers
     const auto gain_of = [&](int64_t output) {
-        return (codes.flip[output] != 0) != (negative_[static_cast<size_t>(output)] != 0) ? -int64_t{l.gain} : l.gain;
+        return (codes.flip[output] != 0) != (negative_[static_cast<size_t>(output)] != 0) ? -gain_ : gain_;
     };
     for (int64_t output = 0; output < l.outputs; ++output)
         code_inverted_.push_back(gain_of(output) < 0 ? ~uint64_t{0} : 0);

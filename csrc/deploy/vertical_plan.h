@@ -82,6 +82,7 @@ private:
     void find_codes(const VerticalCodes& codes, int64_t words_per_vector);
 
     VerticalLists lists_{};
+    int64_t gain_ = 0;
     std::vector<int> total_planes_;
     std::vector<int32_t> rows_, chosen_, pattern_, negative_, start_, first_start_;
     std::vector<int64_t> rows_end_, chosen_end_, limits_, code_limits_;

@@ -68,6 +68,33 @@ def test_every_variant_gives_the_same_logits(variant):
     assert ops.last_variant("network") == ("avx512" if variant == "amx" else variant)
 
 
+OF_MANY = [
+    ("res20", {"width": 1, "in_shape": (3, 16, 16)}),
+    ("res20", {"width": 1, "adc_bit": "fp", "in_shape": (3, 12, 8)}),
+    ("res18", {"width": 2, "adc_bit": 3, "rows": 9, "in_shape": (1, 9, 13), "classes": 3}),
+    ("vgg9", {"width": 1, "adc_bit": 2, "mapping": "tap", "rows": 50, "in_shape": (3, 8, 8)}),
+    ("reactnet18", {"width": 1, "in_shape": (3, 16, 16)}),
+    ("reactnet18", {"width": 1, "adc_bit": 2, "rows": 50, "in_shape": (1, 8, 16), "classes": 3}),
+    ("fracbnn20", {"in_shape": (3, 12, 16)}),
+    ("fracbnn20", {"adc_bit": 2, "mapping": "tap", "rows": 24, "in_shape": (1, 4, 8), "classes": 3}),
+]
+
+
+@pytest.mark.parametrize("variant", ["reference", "avx2", "avx512", "neon"])
+@pytest.mark.parametrize(("name", "options"), OF_MANY, ids=lambda value: str(value))
+def test_many_images_are_counted_together_like_few(name, options, variant):
+    if variant not in ops.usable_variants():
+        pytest.skip(f"this processor cannot run {variant}")
+    model = network(name, **options)
+    stored = images(model, 71)
+    with ops.variant(variant):
+        run = packed(model)
+        together = run(stored)
+        assert torch.equal(together, torch.cat([run(few) for few in stored.split(5)]))
+        assert torch.equal(together[:40], run(stored[:40]))
+    assert torch.equal(together[-3:], torch_logits(model, stored[-3:]))
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("batch", [1, 7, 70])
 def test_batches_and_threads_do_not_matter(batch, threads):
