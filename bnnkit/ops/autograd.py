@@ -311,7 +311,8 @@ def _xnor_backward(ctx: Any, gy: Tensor) -> tuple[Tensor | None, ...]:
 
 
 def _xnor_backward_by_torch(ctx: Any, gy: Tensor) -> tuple[Tensor | None, ...]:
-    return None, None, *(_torch_gradients(ctx, gy) if ctx.groups == 1 else _gradients(ctx, gy, None)), *[None] * 6
+    by_torch = ctx.groups == 1 and gy.numel() > 0  # torch refuses convolutions without outputs
+    return None, None, *(_torch_gradients(ctx, gy) if by_torch else _gradients(ctx, gy, None)), *[None] * 6
 
 
 def _torch_gradients(ctx: Any, gy: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:

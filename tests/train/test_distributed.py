@@ -166,7 +166,8 @@ def test_every_step_is_that_of_one_process(tmp_path: Path, teacher: str) -> None
     assert done.returncode == 0, done.stderr
     for case, found in zip(cases, json.loads(results.read_text()), strict=True):
         for together_, alone in found["losses"]:
-            assert together_ == pytest.approx(alone, rel=2e-6), (case, found)
+            # Normalized over two images, the order of a sum can show in the sixth digit, more or less by processor.
+            assert together_ == pytest.approx(alone, rel=1e-5), (case, found)
         assert found["correct"][0] == found["correct"][1], case
         if case["options"].get("optimizer") == "sgd":
             # Adam divides even the gradients that are 0 but for rounding, of biases before a normalization.
