@@ -4,6 +4,8 @@ bnnkit sums integers exactly. The origin sums float32 numbers such as 0.33333337
 exact partial sum lies on a threshold the origin's answer depends on the order of its additions. Those elements are
 found from the exact partial sums, and every other one must agree. A deep network amplifies a single rounding, so whole
 networks are compared twice: with the origin's arithmetic in the layers (logits), and layer by layer with bnnkit's.
+Logits of networks whose sums are rounded (`ROUNDED`) are those of one order of additions: a processor for which torch
+adds in another order, found by one layer's golden answer, cannot repeat them.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ SETTINGS = [
     (4, 4, 3),
     ("fp", "fp", "fp"),
 ]
+ROUNDED = [(2, 3, 1), (4, 4, 3), ("fp", "fp", "fp")]
 
 
 def _close(got: Tensor, want: Tensor) -> Tensor:
@@ -191,7 +194,16 @@ def test_convolutions_in_the_origins_arithmetic(shared_golden: Path, index: int)
     layer, golden = _case(shared_golden, cases[index])
     with torch.no_grad():
         y = _origin_forward(layer, golden("x"))
-    assert (~_close(y, golden("y"))).float().mean() <= 1e-3
+    assert (_close(y, golden("y")) | _on_threshold(layer, golden("x"))).all()
+
+
+@pytest.fixture(scope="module")
+def adds_like_the_origin(shared_golden: Path) -> bool:
+    """Return whether torch adds on this processor in the order that computed the golden files."""
+    layer, golden = _case(shared_golden, json.loads(str(np.load(shared_golden / "iga_conv.npz")["cases"]))[5])
+    assert layer.weight_quantizer.unit > 1, "a case whose sums are rounded"
+    with torch.no_grad():
+        return _close(_origin_forward(layer, golden("x")), golden("y")).all().item() is True
 
 
 @contextmanager
@@ -208,13 +220,27 @@ def _recorded(model: Model) -> Iterator[list[tuple[CimConv2d, Tensor, Tensor]]]:
 
 
 @pytest.mark.parametrize("bits", SETTINGS, ids=str)
-def test_network_and_each_of_its_layers(
-    shared_golden: Path, origin_state: Callable[[str], dict[str, Tensor]], bits: tuple[Any, Any, Any]
+def test_network_in_the_origins_arithmetic(
+    shared_golden: Path,
+    origin_state: Callable[[str], dict[str, Tensor]],
+    adds_like_the_origin: bool,
+    bits: tuple[Any, Any, Any],
 ) -> None:
+    if bits in ROUNDED and not adds_like_the_origin:
+        pytest.skip("torch adds in another order on this processor than on the one of the golden logits")
     model, x, want = _network(shared_golden, origin_state("iga_resnet_binary.npz"), *bits)
-    with torch.no_grad(), _recorded(model) as calls, mock.patch.object(CimConv2d, "forward", _origin_forward):
+    with torch.no_grad(), mock.patch.object(CimConv2d, "forward", _origin_forward):
         logits = model(x).log_softmax(1)
     assert (logits - want).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("bits", SETTINGS, ids=str)
+def test_each_layer_of_a_network(
+    shared_golden: Path, origin_state: Callable[[str], dict[str, Tensor]], bits: tuple[Any, Any, Any]
+) -> None:
+    model, x, _ = _network(shared_golden, origin_state("iga_resnet_binary.npz"), *bits)
+    with torch.no_grad(), _recorded(model) as calls, mock.patch.object(CimConv2d, "forward", _origin_forward):
+        model(x)
     assert len(calls) == 18
     with torch.no_grad():
         for layer, inputs, outputs in calls:
