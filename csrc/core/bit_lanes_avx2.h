@@ -1,20 +1,21 @@
 // What bit_lanes.h is made of: logic on vectors of bits, and the way between bits and bytes. Included inside an AVX2 region.
 #pragma once
 
+#include "bit_masks_x86.h"
+
 namespace bnnkit {
 namespace {
 
 constexpr int kLaneBytes = 32;
 typedef uint64_t BitVector __attribute__((vector_size(kLaneBytes)));
 
-inline BitVector majority(BitVector a, BitVector b, BitVector c) { return (a & b) | (c & (a | b)); }
+}  // namespace
+}  // namespace bnnkit
 
-// sum + a + b becomes sum and, of twice the weight, the carry that is returned.
-inline BitVector add_two(BitVector& sum, BitVector a, BitVector b) {
-    const BitVector differ = a ^ b, carry = (differ & (sum ^ a)) ^ a;
-    sum ^= differ;
-    return carry;
-}
+#include "bit_logic.h"
+
+namespace bnnkit {
+namespace {
 
 // Adds `weight` to byte i where bit i is set, for 64 bytes.
 inline void add_to_bytes(uint64_t bits, uint8_t weight, uint8_t* bytes) {
@@ -40,12 +41,6 @@ inline void bits_of_bytes(const uint8_t* bytes, uint64_t (&words)[8]) {
                    static_cast<uint64_t>(static_cast<uint32_t>(_mm256_movemask_epi8(high))) << 32;
         low = _mm256_add_epi8(low, low), high = _mm256_add_epi8(high, high);
     }
-}
-
-// masks[b] = the bits b of 16 bytes.
-inline void masks_of_bytes(const uint8_t* bytes, uint16_t (&masks)[8]) {
-    __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes));
-    for (int b = 7; b >= 0; --b, v = _mm_add_epi8(v, v)) masks[b] = static_cast<uint16_t>(_mm_movemask_epi8(v));
 }
 
 }  // namespace

@@ -1,6 +1,8 @@
 // What bit_lanes.h is made of: logic on vectors of bits, and the way between bits and bytes. Included inside an AVX-512 region.
 #pragma once
 
+#include "bit_masks_x86.h"
+
 namespace bnnkit {
 namespace {
 
@@ -28,12 +30,6 @@ inline void add_to_bytes(uint64_t bits, uint8_t weight, uint8_t* bytes) {
 inline void bits_of_bytes(const uint8_t* bytes, uint64_t (&words)[8]) {
     __m512i v = _mm512_loadu_si512(bytes);
     for (int b = 7; b >= 0; --b, v = _mm512_add_epi8(v, v)) words[b] = _mm512_movepi8_mask(v);
-}
-
-// masks[b] = the bits b of 16 bytes.
-inline void masks_of_bytes(const uint8_t* bytes, uint16_t (&masks)[8]) {
-    __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes));
-    for (int b = 7; b >= 0; --b, v = _mm_add_epi8(v, v)) masks[b] = static_cast<uint16_t>(_mm_movemask_epi8(v));
 }
 
 }  // namespace

@@ -7,14 +7,13 @@ namespace {
 constexpr int kLaneBytes = 16;
 typedef uint64_t BitVector __attribute__((vector_size(kLaneBytes)));
 
-inline BitVector majority(BitVector a, BitVector b, BitVector c) { return (a & b) | (c & (a | b)); }
+}  // namespace
+}  // namespace bnnkit
 
-// sum + a + b becomes sum and, of twice the weight, the carry that is returned.
-inline BitVector add_two(BitVector& sum, BitVector a, BitVector b) {
-    const BitVector differ = a ^ b, carry = (differ & (sum ^ a)) ^ a;
-    sum ^= differ;
-    return carry;
-}
+#include "bit_logic.h"
+
+namespace bnnkit {
+namespace {
 
 // Adds `weight` to byte i where bit i is set, for 64 bytes.
 inline void add_to_bytes(uint64_t bits, uint8_t weight, uint8_t* bytes) {

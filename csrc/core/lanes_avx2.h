@@ -20,9 +20,6 @@ inline void stream_line(float* to, const Floats16& values) {
 }
 inline void finish_streams() { _mm_sfence(); }
 
-// Images that are worth counting at a time (see deploy/vertical_plan.h), and the memory that a thread may take for them.
-constexpr int64_t kVerticalImages = 8, kVerticalBytes = int64_t{64} << 20;
-
 constexpr int kTileRows = 2;  // patches whose sums fit into the registers at once
 
 struct Lanes {

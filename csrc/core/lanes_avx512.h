@@ -18,10 +18,6 @@ using Doubles16 = Wide<Native<double>, 2>;
 inline void stream_line(float* to, Floats16 values) { _mm512_stream_ps(to, (__m512)values.part[0]); }
 inline void finish_streams() { _mm_sfence(); }
 
-// Images that are worth counting at a time (see deploy/vertical_plan.h), and the memory that a thread may take for them.
-// Populations are counted by an instruction here: large networks are as fast image by image, in a cache.
-constexpr int64_t kVerticalImages = 24, kVerticalBytes = int64_t{40} << 20;
-
 constexpr int kTileRows = 4;  // patches whose sums fit into the registers at once
 
 struct Lanes {

@@ -18,9 +18,6 @@ using Doubles16 = Wide<Native<double>, 8>;
 inline void stream_line(float* to, const Floats16& values) { memcpy(to, &values, sizeof values); }
 inline void finish_streams() {}
 
-// Images that are worth counting at a time (see deploy/vertical_plan.h), and the memory that a thread may take for them.
-constexpr int64_t kVerticalImages = 8, kVerticalBytes = int64_t{64} << 20;
-
 constexpr int kTileRows = 2;  // patches whose sums fit into the registers at once
 
 struct Lanes {

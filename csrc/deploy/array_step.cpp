@@ -56,13 +56,12 @@ public:
                           : this->finish.integers ? code_.new_integer_array
                                                   : code_.new_array;
         array_.reset(make(plan));
-        const VerticalConverter vertical{table_.thresholds, table_.levels};
         if (!faults.input && !faults.converter && !weights_->flatten && conv_.geometry.out_width() >= kLeastColumns &&
-            conv_.x_planes == (gated() ? 2 : 1) && VerticalPlan::suits(conv_, vertical)) {
+            conv_.x_planes == (gated() ? 2 : 1) && VerticalPlan::suits(args)) {
             VerticalCodes codes;
             if (this->finish.levels.thresholds.size() == 1 && !this->finish.sum_thresholds.empty() && !gated())
                 codes = {this->finish.sum_thresholds.data(), this->finish.flip.data()};
-            plan_ = std::make_unique<const VerticalPlan>(conv_, borders_, vertical, codes, code_.vertical_words);
+            plan_ = std::make_unique<const VerticalPlan>(args, borders_, codes, code_.vertical_words);
             vertical_.reset(code_.new_vertical_array({plan_->lists(), plan.gate, this->finish.integers.has_value()}));
         }
         pad(table_.bias, conv_.geometry.out_channels, 0.0f);

@@ -311,7 +311,7 @@ void run_mean(const float* values, const Shape& shape, int64_t images, const Fin
 static_assert(AdcEngine::kColumns == XnorEngine::kColumns, "panels suit both");
 #undef BNNKIT_INLINE
 
-constexpr Code code_of(Isa isa) {
+constexpr Code code_of(Isa isa, int64_t vertical_images = 8, int64_t vertical_bytes = int64_t{64} << 20) {
     return {isa,
             AdcEngine::kColumns,
             kShift,
@@ -320,8 +320,8 @@ constexpr Code code_of(Isa isa) {
             new_integer_array,
             new_gated_array,
             kLaneWords,
-            kVerticalImages,
-            kVerticalBytes,
+            vertical_images,
+            vertical_bytes,
             new_vertical_array,
             run_dense,
             run_finish,

@@ -67,24 +67,24 @@ public:
     Vertical(const VerticalArray& array) : l_(array.lists), gate_(array.gate), planes_(array.gate.thresholds ? 2 : 1) {}
 
     int64_t scratch_bytes() const override {
-        return (bit_words() + total_words() + sum_words()) * 8 + kColumnBytes * planes_;
+        return planes_ * ((plane_words() + total_words() + sum_words()) * 8 + kColumnBytes);
     }
 
     void run(const ArrayInput& input, const SumScale& scale, const Finishing& finishing,
              unsigned char* scratch) const override {
         uint64_t* const bits = reinterpret_cast<uint64_t*>(scratch);
-        uint64_t* const totals = bits + bit_words();
-        uint64_t* const sums = totals + total_words();
-        uint8_t* const columns = reinterpret_cast<uint8_t*>(sums + sum_words());
+        uint64_t* const totals = bits + planes_ * plane_words();
+        uint64_t* const sums = totals + planes_ * total_words();
+        uint8_t* const columns = reinterpret_cast<uint8_t*>(sums + planes_ * sum_words());
         raise(input, bits);
         Pixels::with(finishing, scale, [&](const auto& finish) {
             for (int64_t y = 0; y < l_.out_height; ++y) {
-                for (int p = 0; p < planes_; ++p) add_totals(row_of(bits, p, y), totals + p * total_words() / planes_);
+                for (int p = 0; p < planes_; ++p) add_totals(row_of(bits, p, y), totals + p * total_words());
                 for (int64_t first = 0; first < l_.outputs; first += 16) {
                     const int64_t outputs = l_.outputs - first < 16 ? l_.outputs - first : 16;
                     for (int p = 0; p < planes_; ++p)
-                        count(row_of(bits, p, y), totals + p * total_words() / planes_, y, first, outputs,
-                              sums + p * sum_words() / planes_);
+                        count(row_of(bits, p, y), totals + p * total_words(), y, first, outputs,
+                              sums + p * sum_words());
                     for (int64_t x = 0; x < l_.out_width; x += kColumns)
                         if (l_.code_limits)
                             lower_codes(sums, finishing, input.images, y, x, first, outputs);
@@ -106,10 +106,10 @@ private:
     // Numbers of two bytes at most, [byte][image][column][16 channels].
     static constexpr int64_t kPlaneBytes = kImages * kColumns * 16, kColumnBytes = 2 * kPlaneBytes;
 
+    // Of one plane of activations.
     int64_t plane_words() const { return (l_.channels + 1) * l_.channel_words; }
-    int64_t bit_words() const { return planes_ * plane_words(); }
-    int64_t total_words() const { return planes_ * l_.arrays * l_.vectors * kMostVerticalPlanes * kLaneWords; }
-    int64_t sum_words() const { return planes_ * 16 * l_.sum_planes * l_.vectors * kLaneWords; }
+    int64_t total_words() const { return l_.arrays * l_.vectors * kMostVerticalPlanes * kLaneWords; }
+    int64_t sum_words() const { return 16 * l_.sum_planes * l_.vectors * kLaneWords; }
     int sum_bytes() const { return l_.sum_planes > 8 ? 2 : 1; }
 
     // The word of the first tap of output row y, column 0.
@@ -120,7 +120,7 @@ private:
     // From words of a pixel's channels to words of a channel's images.
     void raise(const ArrayInput& input, uint64_t* bits) const {
         const int64_t pixel_bytes = words_for(l_.channels) * 8, image_bytes = l_.height * l_.width * pixel_bytes;
-        memset(bits, 0, static_cast<size_t>(bit_words()) * 8);
+        memset(bits, 0, static_cast<size_t>(planes_ * plane_words()) * 8);
         uint16_t quarters[kColumns][kImages] = {};  // of words
         for (int p = 0; p < planes_; ++p, bits += plane_words()) {
             const char* const plane = reinterpret_cast<const char*>(input.x) + p * input.images * image_bytes;
@@ -236,7 +236,7 @@ private:
         const int64_t count = l_.out_width - x < kColumns ? l_.out_width - x : kColumns;
         for (int p = 0; p < planes_; ++p)
             for (int byte = 0; byte < sum_bytes(); ++byte)
-                lower_bytes(sums + p * sum_words() / planes_, byte, x, count, outputs,
+                lower_bytes(sums + p * sum_words(), byte, x, count, outputs,
                             columns + p * kColumnBytes + byte * kPlaneBytes);
         const Ints16 negative = ints_at(l_.negative + first);
         const auto sum_of = [&](const Ints16& number) {

@@ -11,9 +11,11 @@ namespace {
 
 int planes_for(int64_t largest) { return std::bit_width(static_cast<uint64_t>(largest)); }
 
-bool even(const std::vector<int32_t>& levels) {
-    for (size_t i = 2; i < levels.size(); ++i)
-        if (int64_t{levels[i]} - levels[i - 1] != int64_t{levels[1]} - levels[0]) return false;
+int thresholds_of(const AdcArgs& adc) { return adc.level_count > 0 ? adc.level_count - 1 : 0; }
+
+bool even(const AdcArgs& adc) {
+    for (int i = 2; i < adc.level_count; ++i)
+        if (int64_t{adc.levels[i]} - adc.levels[i - 1] != int64_t{adc.levels[1]} - adc.levels[0]) return false;
     return true;
 }
 
@@ -27,16 +29,16 @@ struct VerticalPlan::Row {
     int32_t offset;
 };
 
-bool VerticalPlan::suits(const BinaryConv& conv, const VerticalConverter& converter) {
-    const ConvGeometry& g = conv.geometry;
+bool VerticalPlan::suits(const AdcArgs& adc) {
+    const BinaryConv& conv = adc.conv;
     const int64_t rows = conv.layout.taps * conv.layout.channels;
-    const int64_t thresholds = static_cast<int64_t>(converter.thresholds.size());
-    return conv.w_planes == 1 && g.groups == 1 && converter.levels.size() != 1 && even(converter.levels) &&
-           planes_for(rows) + 1 < kMostVerticalPlanes && planes_for(conv.layout.arrays() * thresholds) <= 8;
+    return conv.w_planes == 1 && conv.geometry.groups == 1 && adc.level_count != 1 && even(adc) &&
+           planes_for(rows) + 1 < kMostVerticalPlanes && planes_for(conv.layout.arrays() * thresholds_of(adc)) <= 8;
 }
 
-VerticalPlan::VerticalPlan(const BinaryConv& conv, const BorderClasses& borders, const VerticalConverter& converter,
-                           const VerticalCodes& codes, int64_t words_per_vector) {
+VerticalPlan::VerticalPlan(const AdcArgs& adc, const BorderClasses& borders, const VerticalCodes& codes,
+                           int64_t words_per_vector) {
+    const BinaryConv& conv = adc.conv;
     const ConvGeometry& g = conv.geometry;
     VerticalLists& l = lists_;
     place(g, words_per_vector);
@@ -44,17 +46,17 @@ VerticalPlan::VerticalPlan(const BinaryConv& conv, const BorderClasses& borders,
     l.padded_outputs = ceil_div(l.outputs, kPanelChannels) * kPanelChannels;
     find_patterns(borders, words_per_vector);
     auto arrays = rows_of_arrays(conv);
-    const bool converts = !converter.levels.empty();
+    const bool converts = adc.level_count > 0;
     if (!converts) {  // one array, of any number of rows
         for (size_t s = 1; s < arrays.size(); ++s)
             arrays[0].insert(arrays[0].end(), arrays[s].begin(), arrays[s].end());
         arrays.resize(1);
     }
     l.arrays = static_cast<int>(arrays.size());
-    l.thresholds = static_cast<int>(converter.thresholds.size());
+    l.thresholds = thresholds_of(adc);
     negative_.assign(static_cast<size_t>(l.padded_outputs), 0);
     // Sums fit 32 bits; a step between the two ends of the range need not, and then wraps, as its product does.
-    gain_ = converts ? int64_t{converter.levels[1]} - converter.levels[0] : 2;
+    gain_ = converts ? int64_t{adc.levels[1]} - adc.levels[0] : 2;
     l.gain = static_cast<int32_t>(gain_);
     start_.assign(static_cast<size_t>(l.padded_outputs * borders.count()), 0);
     limits_.resize(patterns_.size() * static_cast<size_t>(l.outputs * l.arrays * l.thresholds * words_per_vector));
@@ -101,23 +103,11 @@ VerticalPlan::VerticalPlan(const BinaryConv& conv, const BorderClasses& borders,
                         static_cast<int32_t>((sums_ones ? -2 : 2) * (full - 1) - k[static_cast<size_t>(c)]);
                 continue;
             }
-            for (size_t pattern = 0; pattern < patterns_.size(); ++pattern)
-                for (int j = 0; j < l.thresholds; ++j) {
-                    int64_t* to =
-                        limits_.data() +
-                        (((static_cast<int64_t>(pattern) * l.outputs + output) * l.arrays + array) * l.thresholds + j) *
-                            words_per_vector;
-                    for (int64_t word = 0; word < words_per_vector; ++word) {
-                        const auto c = static_cast<size_t>(patterns_[pattern][static_cast<size_t>(word)]);
-                        const int64_t needed = ceil_half(k[c] + converter.thresholds[static_cast<size_t>(j)]);
-                        const int64_t limit = sums_ones ? needed + full - 1 : full - needed;
-                        to[word] = ~std::clamp<int64_t>(limit, 0, 2 * full);
-                    }
-                }
+            find_limits(adc, output, array, k, sums_ones, words_per_vector);
         }
         if (converts) {
             for (int32_t c = 0; c < borders.count(); ++c)
-                start_[static_cast<size_t>(c * l.padded_outputs + output)] = l.arrays * converter.levels[0];
+                start_[static_cast<size_t>(c * l.padded_outputs + output)] = l.arrays * adc.levels[0];
         }
     }
     if (codes.thresholds) {
@@ -134,6 +124,23 @@ VerticalPlan::VerticalPlan(const BinaryConv& conv, const BorderClasses& borders,
 void VerticalPlan::fill_up(std::vector<int32_t>& list, std::vector<int64_t>& ends) const {
     while (list.size() % 8 != 0) list.push_back(static_cast<int32_t>(lists_.channels * lists_.channel_words));
     ends.push_back(static_cast<int64_t>(list.size()));
+}
+
+// `k` is K by border class, see vertical_plan.h.
+void VerticalPlan::find_limits(const AdcArgs& adc, int64_t output, int array, const std::vector<int64_t>& k,
+                               bool sums_ones, int64_t words_per_vector) {
+    const VerticalLists& l = lists_;
+    const int64_t full = int64_t{1} << total_planes_[static_cast<size_t>(array)];
+    for (size_t pattern = 0; pattern < patterns_.size(); ++pattern) {
+        const int64_t list = (static_cast<int64_t>(pattern) * l.outputs + output) * l.arrays + array;
+        int64_t* to = limits_.data() + list * l.thresholds * words_per_vector;
+        for (int j = 0; j < l.thresholds; ++j)
+            for (const int32_t border_class : patterns_[pattern]) {
+                const int64_t needed = ceil_half(k[static_cast<size_t>(border_class)] + adc.thresholds[j]);
+                const int64_t limit = sums_ones ? needed + full - 1 : full - needed;
+                *to++ = ~std::clamp<int64_t>(limit, 0, 2 * full);
+            }
+    }
 }
 
 // gain * number + start >= threshold, or the same of the negative sum, restated on the number.

@@ -16,18 +16,13 @@
 #include <memory>
 #include <vector>
 
-#include "../core/binary_conv.h"
 #include "../core/patches.h"
+#include "../kernels/adc/adc.h"
 
 namespace bnnkit::deploy {
 
 constexpr int64_t kImagesPerWord = 64;
 constexpr int kMostVerticalPlanes = 16;
-
-// What a converter adds up: `levels` equally spaced, or none.
-struct VerticalConverter {
-    std::vector<int32_t> thresholds, levels;
-};
 
 // Where only codes of one bit are kept: whether sum * (flip ? -1 : 1) >= threshold, per output; or none.
 struct VerticalCodes {
@@ -64,11 +59,11 @@ struct VerticalLists {
 class VerticalPlan {
 public:
     // Whether there is a plan for such a layer.
-    static bool suits(const BinaryConv& conv, const VerticalConverter& converter);
+    static bool suits(const AdcArgs& adc);
 
-    // `conv` has its weights; only those of the first plane are read.
-    VerticalPlan(const BinaryConv& conv, const BorderClasses& borders, const VerticalConverter& converter,
-                 const VerticalCodes& codes, int64_t words_per_vector);
+    // `adc` has its weights, of which those of the first plane are read, and a converter, or no levels.
+    VerticalPlan(const AdcArgs& adc, const BorderClasses& borders, const VerticalCodes& codes,
+                 int64_t words_per_vector);
     VerticalPlan(const VerticalPlan&) = delete;
 
     const VerticalLists& lists() const { return lists_; }
@@ -79,6 +74,8 @@ private:
     void place(const ConvGeometry& g, int64_t words_per_vector);
     void fill_up(std::vector<int32_t>& list, std::vector<int64_t>& ends) const;
     void find_patterns(const BorderClasses& borders, int64_t words_per_vector);
+    void find_limits(const AdcArgs& adc, int64_t output, int array, const std::vector<int64_t>& k, bool sums_ones,
+                     int64_t words_per_vector);
     void find_codes(const VerticalCodes& codes, int64_t words_per_vector);
 
     VerticalLists lists_{};

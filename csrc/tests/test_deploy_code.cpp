@@ -240,16 +240,14 @@ TEST("deploy: vertical arrays are arrays") {
         const ConvGeometry& g = packed.conv.geometry;
         const int64_t bound = dense.bound() / dense.x.bound();  // of one plane
         const Table table = random_table(random, bound, static_cast<double>(bound), dense.arrays());
-        const VerticalConverter converter =
-            converts ? VerticalConverter{table.thresholds, table.levels} : VerticalConverter{};
-        if (!VerticalPlan::suits(packed.conv, converter)) continue;
-        ++vertical, with_gates += gated;
         AdcArgs args;
         args.conv = packed.conv;
         args.conv.x_planes = 1;
         args.thresholds = table.thresholds.data();
         args.levels = table.levels.data();
-        args.level_count = static_cast<int>(table.levels.size());
+        args.level_count = converts ? static_cast<int>(table.levels.size()) : 0;
+        if (!VerticalPlan::suits(args)) continue;
+        ++vertical, with_gates += gated;
         std::vector<int32_t> thresholds;
         for (int64_t o = 0; gated && o < padded(g.out_channels, kPanelChannels); ++o)
             thresholds.push_back(static_cast<int32_t>(random.between(-20, 20)));
@@ -278,7 +276,7 @@ TEST("deploy: vertical arrays are arrays") {
             VerticalCodes bits;
             if (ending.finishing.sum_thresholds && ending.finishing.threshold_count == 1 && !gated)
                 bits = {ending.finishing.sum_thresholds, ending.finishing.flip}, ++of_codes;
-            const VerticalPlan plan(packed.conv, borders, converter, bits, code.vertical_words);
+            const VerticalPlan plan(args, borders, bits, code.vertical_words);
             const std::unique_ptr<ArrayCode> array(code.new_vertical_array({plan.lists(), gate}));
             const Memory scratch(array->scratch_bytes());
             const auto got =
