@@ -32,13 +32,12 @@ public:
         AdcArgs args;
         args.conv = conv_;
         if (gated()) args.conv.x_planes = 1;  // its planes are converted one after the other
-        if (!table_.levels.empty()) {
-            args.thresholds = table_.thresholds.data();
-            args.levels = table_.levels.data();
-            args.level_count = static_cast<int>(table_.levels.size());
+        args.thresholds = table_.thresholds.data();
+        args.levels = table_.levels.data();
+        args.level_count = static_cast<int>(table_.levels.size());
+        if (args.level_count > 0)
             converter_ = std::make_unique<const CountConverter>(args, borders_, code_.converter_shift,
                                                                 code_.converter_has_lookup);
-        }
         if (faults.converter) {
             if (gated()) throw std::invalid_argument(this->name + ": converters of gated layers have no faults");
             faulty_ = std::make_unique<const FaultyConverter>(*faults.converter, table_.levels, conv_.layout,

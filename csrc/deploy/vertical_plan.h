@@ -61,7 +61,7 @@ public:
     // Whether there is a plan for such a layer.
     static bool suits(const AdcArgs& adc);
 
-    // `adc` has its weights, of which those of the first plane are read, and a converter, or no levels.
+    // `adc` has its weights, of which those of the first plane are read, and a converter, or no levels (level_count 0).
     VerticalPlan(const AdcArgs& adc, const BorderClasses& borders, const VerticalCodes& codes,
                  int64_t words_per_vector);
     VerticalPlan(const VerticalPlan&) = delete;
