@@ -12,6 +12,7 @@ BIN := $(abspath $(VENV))/bin
 INSTALLED := $(VENV)/.bnnkit-installed
 BUILD_INPUTS := pyproject.toml CMakeLists.txt $(shell find csrc -type f)
 CXX_SOURCES := $(shell find csrc tests bnnkit -name '*.h' -o -name '*.cpp' -o -name '*.cu')
+CORES := $(shell getconf _NPROCESSORS_ONLN)
 TORCH_IS_RECENT := import sys, torch; sys.exit(tuple(map(int, torch.__version__.split(".")[:2])) < (2, 10))
 
 # for the programs that look for others: pip and cmake for ninja
@@ -45,13 +46,13 @@ test: test-cpp test-python  ## run all tests: ctest for the kernels, pytest for 
 test-cpp: setup
 	$(BIN)/cmake -S . -B build/cpp -G Ninja -DCMAKE_BUILD_TYPE=Release -DBNNKIT_PYTHON=OFF -DBNNKIT_BUILD_TESTS=ON
 	$(BIN)/cmake --build build/cpp
-	$(BIN)/ctest --test-dir build/cpp --output-on-failure
+	$(BIN)/ctest --test-dir build/cpp --output-on-failure -j $(CORES)
 
 test-arm: arm-programs setup  ## cross-compile the kernels for 64-bit ARM and run their tests in an emulator
 	$(BIN)/cmake -S . -B build/arm -G Ninja -DCMAKE_TOOLCHAIN_FILE=csrc/tests/aarch64.cmake \
 	    -DCMAKE_BUILD_TYPE=Release -DBNNKIT_PYTHON=OFF -DBNNKIT_BUILD_TESTS=ON
 	$(BIN)/cmake --build build/arm
-	$(BIN)/ctest --test-dir build/arm --output-on-failure
+	$(BIN)/ctest --test-dir build/arm --output-on-failure -j $(CORES)
 
 arm-programs:
 	@command -v aarch64-linux-gnu-g++ >/dev/null && \
@@ -85,10 +86,10 @@ bench: setup  ## measure the kernels on this machine
 	$(BIN)/bnnkit bench --kernel adc
 
 sanitize: setup  ## run the C++ tests under address and undefined-behaviour sanitizers
-	$(BIN)/cmake -S . -B build/sanitize -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo \
+	$(BIN)/cmake -S . -B build/sanitize -G Ninja -DCMAKE_BUILD_TYPE=Debug \
 	    -DBNNKIT_PYTHON=OFF -DBNNKIT_BUILD_TESTS=ON -DBNNKIT_SANITIZE=ON
 	$(BIN)/cmake --build build/sanitize
-	$(BIN)/ctest --test-dir build/sanitize --output-on-failure
+	$(BIN)/ctest --test-dir build/sanitize --output-on-failure -j $(CORES)
 
 GPU_TESTS := tests/kernels/test_cuda.py tests/deploy/test_device_network.py
 gpu:  ## on a machine with a GPU, with PYTHON's own torch: build, compare with the processor, look for races, measure

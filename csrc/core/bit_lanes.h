@@ -5,15 +5,13 @@
 namespace bnnkit {
 namespace {
 
-constexpr int kLaneWords = kLaneBytes / 8;
-
-inline BitVector bits_at(const uint64_t* p) {
+inline BitVector bits_at(const void* p) {
     BitVector v;
     memcpy(&v, p, sizeof v);
     return v;
 }
 
-inline void store_bits(uint64_t* p, const BitVector& v) { memcpy(p, &v, sizeof v); }
+inline void store_bits(void* p, const BitVector& v) { memcpy(p, &v, sizeof v); }
 
 // Adds a bit of the weight of planes[0].
 inline void add_bit(BitVector* planes, int count, BitVector bit) {
@@ -26,9 +24,10 @@ inline void add_bit(BitVector* planes, int count, BitVector bit) {
 
 constexpr int kLeastPlanes = 4;
 
-// Adds the bits `base[offsets[i]...]`, a multiple of eight of them, to numbers of `plane_count` planes, wide enough for the
+// Adds the bits `base[offsets[i]...]` (offsets in words), a multiple of eight of them, to numbers of `plane_count` planes, wide enough for the
 // sum, and at least kLeastPlanes.
-inline void add_bits(const uint64_t* base, const int32_t* offsets, int64_t count, BitVector* planes, int plane_count) {
+template <class Word>
+inline void add_bits(const Word* base, const int32_t* offsets, int64_t count, BitVector* planes, int plane_count) {
     BitVector ones = planes[0], twos = planes[1], fours = planes[2], eights = planes[3];
     const auto add_eight = [&](const auto& bit) {
         BitVector a = add_two(ones, bit(0), bit(1)), b = add_two(ones, bit(2), bit(3));
@@ -54,9 +53,10 @@ inline void add_bits(const uint64_t* base, const int32_t* offsets, int64_t count
 }
 
 // to[i * stride + r] = rows[r][i]
-inline void transpose_bytes(const uint8_t (&rows)[16][64], uint8_t* to, int64_t stride) {
+template <int kCount>
+inline void transpose_bytes(const uint8_t (&rows)[16][kCount], uint8_t* to, int64_t stride) {
     typedef uint8_t Bytes __attribute__((vector_size(16)));
-    for (int block = 0; block < 64; block += 16) {
+    for (int block = 0; block < kCount; block += 16) {
         Bytes a[16];
         for (int r = 0; r < 16; ++r) memcpy(&a[r], rows[r] + block, sizeof a[r]);
         // Interleaving rows r and r + 8 four times turns rows into columns.

@@ -17,30 +17,39 @@ typedef uint64_t BitVector __attribute__((vector_size(kLaneBytes)));
 namespace bnnkit {
 namespace {
 
-// Adds `weight` to byte i where bit i is set, for 64 bytes.
-inline void add_to_bytes(uint64_t bits, uint8_t weight, uint8_t* bytes) {
+// bytes[i] = the number whose bit p is bit i of the word words[p * stride], for as many bytes as a word has bits.
+inline void bytes_of_planes(const uint32_t* words, int64_t stride, int planes, uint8_t* bytes) {
     const __m256i byte_of = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1,  //
                                              2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
     const __m256i bit_of = _mm256_set1_epi64x(static_cast<int64_t>(0x8040201008040201));
-    for (int half = 0; half < 2; ++half) {
-        const __m256i word = _mm256_set1_epi32(static_cast<int32_t>(bits >> (32 * half)));
+    __m256i sum = _mm256_setzero_si256(), weight = _mm256_set1_epi8(1);
+    for (int p = 0; p < planes; ++p, words += stride, weight = _mm256_add_epi8(weight, weight)) {
+        const __m256i word = _mm256_set1_epi32(static_cast<int32_t>(*words));
         const __m256i own = _mm256_and_si256(_mm256_shuffle_epi8(word, byte_of), bit_of);
-        const __m256i added =
-            _mm256_and_si256(_mm256_cmpeq_epi8(own, bit_of), _mm256_set1_epi8(static_cast<char>(weight)));
-        __m256i* const at = reinterpret_cast<__m256i*>(bytes + 32 * half);
-        _mm256_storeu_si256(at, _mm256_add_epi8(_mm256_loadu_si256(at), added));
+        sum = _mm256_or_si256(sum, _mm256_and_si256(_mm256_cmpeq_epi8(own, bit_of), weight));
     }
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(bytes), sum);
 }
 
-// words[b] = the bits b of 64 bytes.
-inline void bits_of_bytes(const uint8_t* bytes, uint64_t (&words)[8]) {
-    __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes)),
-            high = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes + 32));
-    for (int b = 7; b >= 0; --b) {
-        words[b] = static_cast<uint32_t>(_mm256_movemask_epi8(low)) |
-                   static_cast<uint64_t>(static_cast<uint32_t>(_mm256_movemask_epi8(high))) << 32;
-        low = _mm256_add_epi8(low, low), high = _mm256_add_epi8(high, high);
+inline void bytes_of_planes(const uint64_t* words, int64_t stride, int planes, uint8_t* bytes) {
+    uint32_t low[8], high[8];
+    for (int p = 0; p < planes; ++p) {
+        low[p] = static_cast<uint32_t>(words[p * stride]);
+        high[p] = static_cast<uint32_t>(words[p * stride] >> 32);
     }
+    bytes_of_planes(low, 1, planes, bytes), bytes_of_planes(high, 1, planes, bytes + 32);
+}
+
+// words[b] = the bits b of as many bytes as a word has bits.
+inline void bits_of_bytes(const uint8_t* bytes, uint32_t (&words)[8]) {
+    __m256i v = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes));
+    for (int b = 7; b >= 0; --b, v = _mm256_add_epi8(v, v)) words[b] = static_cast<uint32_t>(_mm256_movemask_epi8(v));
+}
+
+inline void bits_of_bytes(const uint8_t* bytes, uint64_t (&words)[8]) {
+    uint32_t low[8], high[8];
+    bits_of_bytes(bytes, low), bits_of_bytes(bytes + 32, high);
+    for (int b = 0; b < 8; ++b) words[b] = low[b] | static_cast<uint64_t>(high[b]) << 32;
 }
 
 }  // namespace

@@ -20,13 +20,27 @@ inline BitVector add_two(BitVector& sum, BitVector a, BitVector b) {
     return carry;
 }
 
-// Adds `weight` to byte i where bit i is set, for 64 bytes.
-inline void add_to_bytes(uint64_t bits, uint8_t weight, uint8_t* bytes) {
-    const __m512i sum = _mm512_loadu_si512(bytes);
-    _mm512_storeu_si512(bytes, _mm512_mask_add_epi8(sum, bits, sum, _mm512_set1_epi8(static_cast<char>(weight))));
+// bytes[i] = the number whose bit p is bit i of the word words[p * stride], for as many bytes as a word has bits.
+inline void bytes_of_planes(const uint32_t* words, int64_t stride, int planes, uint8_t* bytes) {
+    __m256i sum = _mm256_setzero_si256(), weight = _mm256_set1_epi8(1);
+    for (int p = 0; p < planes; ++p, words += stride, weight = _mm256_add_epi8(weight, weight))
+        sum = _mm256_mask_add_epi8(sum, *words, sum, weight);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(bytes), sum);
 }
 
-// words[b] = the bits b of 64 bytes.
+inline void bytes_of_planes(const uint64_t* words, int64_t stride, int planes, uint8_t* bytes) {
+    __m512i sum = _mm512_setzero_si512(), weight = _mm512_set1_epi8(1);
+    for (int p = 0; p < planes; ++p, words += stride, weight = _mm512_add_epi8(weight, weight))
+        sum = _mm512_mask_add_epi8(sum, *words, sum, weight);
+    _mm512_storeu_si512(bytes, sum);
+}
+
+// words[b] = the bits b of as many bytes as a word has bits.
+inline void bits_of_bytes(const uint8_t* bytes, uint32_t (&words)[8]) {
+    __m256i v = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes));
+    for (int b = 7; b >= 0; --b, v = _mm256_add_epi8(v, v)) words[b] = _mm256_movepi8_mask(v);
+}
+
 inline void bits_of_bytes(const uint8_t* bytes, uint64_t (&words)[8]) {
     __m512i v = _mm512_loadu_si512(bytes);
     for (int b = 7; b >= 0; --b, v = _mm512_add_epi8(v, v)) words[b] = _mm512_movepi8_mask(v);

@@ -15,16 +15,22 @@ typedef uint64_t BitVector __attribute__((vector_size(kLaneBytes)));
 namespace bnnkit {
 namespace {
 
-// Adds `weight` to byte i where bit i is set, for 64 bytes.
-inline void add_to_bytes(uint64_t bits, uint8_t weight, uint8_t* bytes) {
-    for (int i = 0; i < 64; ++i) bytes[i] = static_cast<uint8_t>(bytes[i] + (bits >> i & 1) * weight);
+// bytes[i] = the number whose bit p is bit i of the word words[p * stride], for as many bytes as a word has bits.
+template <class Word>
+inline void bytes_of_planes(const Word* words, int64_t stride, int planes, uint8_t* bytes) {
+    for (size_t i = 0; i < 8 * sizeof(Word); ++i) {
+        uint32_t number = 0;
+        for (int p = 0; p < planes; ++p) number |= static_cast<uint32_t>(words[p * stride] >> i & 1) << p;
+        bytes[i] = static_cast<uint8_t>(number);
+    }
 }
 
-// words[b] = the bits b of 64 bytes.
-inline void bits_of_bytes(const uint8_t* bytes, uint64_t (&words)[8]) {
+// words[b] = the bits b of as many bytes as a word has bits.
+template <class Word>
+inline void bits_of_bytes(const uint8_t* bytes, Word (&words)[8]) {
     for (int b = 0; b < 8; ++b) {
         words[b] = 0;
-        for (int i = 0; i < 64; ++i) words[b] |= static_cast<uint64_t>(bytes[i] >> b & 1) << i;
+        for (size_t i = 0; i < 8 * sizeof(Word); ++i) words[b] |= static_cast<Word>(bytes[i] >> b & 1) << i;
     }
 }
 

@@ -121,6 +121,7 @@ inline To numbers(const Wide<V, kParts>& a) {
 template <class W>
 inline W wide_at(const void* p) {
     W result;
+#pragma GCC unroll 8
     for (int i = 0; i < static_cast<int>(sizeof(W) / sizeof result.part[0]); ++i)
         memcpy(&result.part[i], static_cast<const char*>(p) + i * sizeof result.part[0], sizeof result.part[0]);
     return result;
@@ -128,6 +129,7 @@ inline W wide_at(const void* p) {
 
 template <class V, int kParts>
 inline void store_wide(void* p, const Wide<V, kParts>& v) {
+#pragma GCC unroll 8
     for (int i = 0; i < kParts; ++i) memcpy(static_cast<char*>(p) + i * sizeof(V), &v.part[i], sizeof(V));
 }
 

@@ -99,7 +99,7 @@ struct ArrayInput {
     const int64_t* numbers = nullptr;  // of the images within their data set; read where there are faults
 };
 
-// The same, counted for 64 images at a time; without faults.
+// The same, counted for up to kMostVerticalImages at a time; without faults.
 struct VerticalArray {
     const VerticalLists& lists;
     GatePlan gate;  // or none
@@ -125,9 +125,9 @@ struct Code {
     ArrayCode* (*new_array)(const ArrayPlan& plan);
     ArrayCode* (*new_integer_array)(const ArrayPlan& plan);  // finishing by integers
     ArrayCode* (*new_gated_array)(const ArrayPlan& plan);
-    int64_t vertical_words;   // of a vector of a vertical array
-    int64_t vertical_images;  // that are worth one
-    int64_t vertical_bytes;   // that a thread may take for it
+    int64_t vertical_columns;  // of a pattern, see vertical_plan.h
+    int64_t vertical_images;   // that are worth one
+    int64_t vertical_bytes;    // that a thread may take for it
     ArrayCode* (*new_vertical_array)(const VerticalArray& array);
     void (*dense)(const DenseConv& conv, const float* x, const Finishing& finishing, unsigned char* scratch);
     void (*finish)(const float* values, int64_t pixels, const Finishing& finishing);
@@ -141,11 +141,20 @@ struct Code {
                         uint64_t* to);
 };
 
-// Room for the patches and sums of a few pixels.
+// Outputs of a row whose inputs lie in a first-level cache as doubles.
+inline int64_t dense_columns(const DenseConv& conv) {
+    constexpr int64_t kBytes = 24 << 10, kMost = 64, kLeast = 4;
+    const ConvGeometry& g = conv.geometry;
+    const int64_t columns = kBytes / (g.kernel_h * g.stride_w * g.channels * static_cast<int64_t>(sizeof(double)));
+    return columns > kMost ? kMost : columns < kLeast ? kLeast : columns;
+}
+
+// Room for those, and for the sums of a few pixels.
 inline int64_t dense_scratch_bytes(const DenseConv& conv) {
     constexpr int64_t kMostPixels = 4;
     const ConvGeometry& g = conv.geometry;
-    return kMostPixels * (g.taps() * g.channels + kPanelChannels) * static_cast<int64_t>(sizeof(double));
+    const int64_t columns = (dense_columns(conv) - 1) * g.stride_w + g.kernel_w;
+    return (g.kernel_h * columns * g.channels + kMostPixels * kPanelChannels) * static_cast<int64_t>(sizeof(double));
 }
 
 const Code& code_portable();

@@ -160,6 +160,7 @@ private:
     int32_t* joined;  // [rows of a block][16], for narrow tiles
 };
 
+#include "dense_engine.h"
 #include "faulty_bits.h"
 #include "faulty_engine.h"
 #include "gated_engine.h"
@@ -214,69 +215,6 @@ ArrayCode* new_gated_array(const ArrayPlan& plan) {
     return new Counting<GatedEngine<XnorEngine>, TileFinish>(plan, plan.gate);
 }
 
-// Products of floats are exact in double and are added in the order of the taps: the same sums for every instruction set.
-void run_dense(const DenseConv& conv, const float* x, const Finishing& f, unsigned char* scratch) {
-    constexpr int kPixels = kTileRows, kVectors = 4, kStep = kVectors * Doubles::kLanes;
-    const ConvGeometry& g = conv.geometry;
-    const int64_t channels = g.channels, depth = g.taps() * channels, out_w = g.out_width(), out_h = g.out_height();
-    const int64_t pixels = g.batch * out_w * out_h;
-    double* patch = reinterpret_cast<double*>(scratch);  // [kPixels][depth]
-    double* sums = patch + kPixels * depth;              // [kPixels][kPanelChannels]
-    for (int64_t first = 0; first < pixels; first += kPixels) {
-        const int64_t count = pixels - first < kPixels ? pixels - first : kPixels;
-        for (int64_t r = 0; r < count; ++r) {
-            const int64_t pixel = first + r, ox = pixel % out_w, oy = pixel / out_w % out_h,
-                          image = pixel / out_w / out_h;
-            double* to = patch + r * depth;
-            for (int64_t ky = 0; ky < g.kernel_h; ++ky)
-                for (int64_t kx = 0; kx < g.kernel_w; ++kx, to += channels) {
-                    const int64_t y = oy * g.stride_h - g.pad_h + ky, xx = ox * g.stride_w - g.pad_w + kx;
-                    const bool inside = y >= 0 && y < g.height && xx >= 0 && xx < g.width;
-                    const float* from = x + ((image * g.height + y) * g.width + xx) * conv.in_stride;
-                    if (!inside) {
-                        memset(to, 0, static_cast<size_t>(channels) * sizeof(double));
-                        continue;
-                    }
-                    for (int64_t c = 0; c < channels; ++c) to[c] = static_cast<double>(from[c]);
-                }
-        }
-        const double* weights = conv.weights;
-        for (int64_t panel = 0; panel < g.out_channels; panel += kPanelChannels) {
-            for (int64_t step = 0; step < kPanelChannels && panel + step < g.out_channels; step += kStep) {
-                Doubles::Vector sum[kPixels][kVectors];
-#pragma GCC unroll 4
-                for (int r = 0; r < kPixels; ++r)
-#pragma GCC unroll 4
-                    for (int j = 0; j < kVectors; ++j) sum[r][j] = Doubles::zero();
-                const double* w = weights + step;
-                for (int64_t k = 0; k < depth; ++k, w += kPanelChannels) {
-                    Doubles::Vector column[kVectors];
-#pragma GCC unroll 4
-                    for (int j = 0; j < kVectors; ++j) column[j] = Doubles::load(w + j * Doubles::kLanes);
-#pragma GCC unroll 4
-                    for (int r = 0; r < kPixels; ++r) {
-                        const Doubles::Vector a = Doubles::broadcast(patch[r * depth + k]);
-#pragma GCC unroll 4
-                        for (int j = 0; j < kVectors; ++j) sum[r][j] = Doubles::multiply_add(a, column[j], sum[r][j]);
-                    }
-                }
-#pragma GCC unroll 4
-                for (int r = 0; r < kPixels; ++r)
-#pragma GCC unroll 4
-                    for (int j = 0; j < kVectors; ++j)
-                        Doubles::store(sums + r * kPanelChannels + step + j * Doubles::kLanes, sum[r][j]);
-            }
-            for (int64_t r = 0; r < count; ++r)
-                for (int64_t c = 0; c < kPanelChannels && panel + c < g.out_channels; c += 16) {
-                    const auto value = wide_at<Doubles16>(sums + r * kPanelChannels + c);
-                    const auto bias = wide_at<Doubles16>(conv.bias + panel + c);
-                    finish16<Ends::anything>(f, numbers<Floats16>(value + bias), first + r, panel + c);
-                }
-            weights += depth * kPanelChannels;
-        }
-    }
-}
-
 void run_finish(const float* values, int64_t pixels, const Finishing& f) {
     for (int64_t pixel = 0; pixel < pixels; ++pixel)
         for (int64_t c = 0; c < f.channels; c += 16)
@@ -319,7 +257,7 @@ constexpr Code code_of(Isa isa, int64_t vertical_images = 8, int64_t vertical_by
             new_array,
             new_integer_array,
             new_gated_array,
-            kLaneWords,
+            kLaneBytes / static_cast<int>(sizeof(uint32_t)),
             vertical_images,
             vertical_bytes,
             new_vertical_array,

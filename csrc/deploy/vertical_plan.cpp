@@ -37,14 +37,15 @@ bool VerticalPlan::suits(const AdcArgs& adc) {
 }
 
 VerticalPlan::VerticalPlan(const AdcArgs& adc, const BorderClasses& borders, const VerticalCodes& codes,
-                           int64_t words_per_vector) {
+                           int64_t columns) {
     const BinaryConv& conv = adc.conv;
     const ConvGeometry& g = conv.geometry;
     VerticalLists& l = lists_;
-    place(g, words_per_vector);
+    l.columns = columns;
+    place(g);
     l.outputs = g.out_channels;
     l.padded_outputs = ceil_div(l.outputs, kPanelChannels) * kPanelChannels;
-    find_patterns(borders, words_per_vector);
+    find_patterns(borders);
     auto arrays = rows_of_arrays(conv);
     const bool converts = adc.level_count > 0;
     if (!converts) {  // one array, of any number of rows
@@ -59,7 +60,7 @@ VerticalPlan::VerticalPlan(const AdcArgs& adc, const BorderClasses& borders, con
     gain_ = converts ? int64_t{adc.levels[1]} - adc.levels[0] : 2;
     l.gain = static_cast<int32_t>(gain_);
     start_.assign(static_cast<size_t>(l.padded_outputs * borders.count()), 0);
-    limits_.resize(patterns_.size() * static_cast<size_t>(l.outputs * l.arrays * l.thresholds * words_per_vector));
+    limits_.resize(patterns_.size() * static_cast<size_t>(l.outputs * l.arrays * l.thresholds * columns));
 
     rows_end_.push_back(0);
     for (const auto& rows : arrays) {
@@ -103,7 +104,7 @@ VerticalPlan::VerticalPlan(const AdcArgs& adc, const BorderClasses& borders, con
                         static_cast<int32_t>((sums_ones ? -2 : 2) * (full - 1) - k[static_cast<size_t>(c)]);
                 continue;
             }
-            find_limits(adc, output, array, k, sums_ones, words_per_vector);
+            find_limits(adc, output, array, k, sums_ones);
         }
         if (converts) {
             for (int32_t c = 0; c < borders.count(); ++c)
@@ -111,7 +112,7 @@ VerticalPlan::VerticalPlan(const AdcArgs& adc, const BorderClasses& borders, con
         }
     }
     if (codes.thresholds) {
-        find_codes(codes, words_per_vector);
+        find_codes(codes);
         l.code_limits = code_limits_.data(), l.code_inverted = code_inverted_.data();
     }
     l.total_planes = total_planes_.data();
@@ -128,23 +129,23 @@ void VerticalPlan::fill_up(std::vector<int32_t>& list, std::vector<int64_t>& end
 
 // `k` is K by border class, see vertical_plan.h.
 void VerticalPlan::find_limits(const AdcArgs& adc, int64_t output, int array, const std::vector<int64_t>& k,
-                               bool sums_ones, int64_t words_per_vector) {
+                               bool sums_ones) {
     const VerticalLists& l = lists_;
     const int64_t full = int64_t{1} << total_planes_[static_cast<size_t>(array)];
     for (size_t pattern = 0; pattern < patterns_.size(); ++pattern) {
         const int64_t list = (static_cast<int64_t>(pattern) * l.outputs + output) * l.arrays + array;
-        int64_t* to = limits_.data() + list * l.thresholds * words_per_vector;
+        int32_t* to = limits_.data() + list * l.thresholds * l.columns;
         for (int j = 0; j < l.thresholds; ++j)
             for (const int32_t border_class : patterns_[pattern]) {
                 const int64_t needed = ceil_half(k[static_cast<size_t>(border_class)] + adc.thresholds[j]);
                 const int64_t limit = sums_ones ? needed + full - 1 : full - needed;
-                *to++ = ~std::clamp<int64_t>(limit, 0, 2 * full);
+                *to++ = static_cast<int32_t>(~std::clamp<int64_t>(limit, 0, 2 * full));
             }
     }
 }
 
 // gain * number + start >= threshold, or the same of the negative sum, restated on the number.
-void VerticalPlan::find_codes(const VerticalCodes& codes, int64_t words_per_vector) {
+void VerticalPlan::find_codes(const VerticalCodes& codes) {
     const VerticalLists& l = lists_;
     const int64_t largest = int64_t{1} << l.sum_planes;  // past all numbers
     const auto gain_of = [&](int64_t output) {
@@ -154,27 +155,26 @@ void VerticalPlan::find_codes(const VerticalCodes& codes, int64_t words_per_vect
         code_inverted_.push_back(gain_of(output) < 0 ? ~uint64_t{0} : 0);
     for (const std::vector<int32_t>& pattern : patterns_)
         for (int64_t output = 0; output < l.outputs; ++output)
-            for (int64_t word = 0; word < words_per_vector; ++word) {
+            for (const int32_t border_class : pattern) {
                 const int64_t sign = codes.flip[output] ? -1 : 1, gain = gain_of(output);
-                const int64_t start =
-                    sign * start_[static_cast<size_t>(pattern[static_cast<size_t>(word)] * l.padded_outputs + output)];
+                const int64_t start = sign * start_[static_cast<size_t>(border_class * l.padded_outputs + output)];
                 const int64_t needed = codes.thresholds[output] - start;  // gain * number >= needed
                 int64_t limit = needed <= 0 ? 0 : largest;                // of gain 0
                 if (gain > 0) limit = needed <= 0 ? 0 : ceil_div(needed, gain);
                 // number <= floor(-needed / -gain): it does not reach one more.
                 if (gain < 0) limit = needed > 0 ? 0 : -needed / -gain + 1;
-                code_limits_.push_back(~std::clamp<int64_t>(limit, 0, largest));
+                code_limits_.push_back(static_cast<int32_t>(~std::clamp<int64_t>(limit, 0, largest)));
             }
 }
 
-void VerticalPlan::place(const ConvGeometry& g, int64_t words_per_vector) {
+void VerticalPlan::place(const ConvGeometry& g) {
     VerticalLists& l = lists_;
     l.channels = g.channels, l.height = g.height, l.width = g.width;
     l.pad_h = g.pad_h, l.pad_w = g.pad_w, l.stride_h = g.stride_h, l.stride_w = g.stride_w;
     l.out_height = g.out_height(), l.out_width = g.out_width();
-    l.vectors = ceil_div(l.out_width, words_per_vector);
+    l.row_patterns = ceil_div(l.out_width, l.columns);
     // The last vector of a row may read past the last column.
-    const int64_t reach = (g.kernel_w - 1) * g.dilation_w / g.stride_w + l.vectors * words_per_vector;
+    const int64_t reach = (g.kernel_w - 1) * g.dilation_w / g.stride_w + l.row_patterns * l.columns;
     l.phase_words = std::max(ceil_div(g.width + 2 * g.pad_w, g.stride_w), reach);
     l.row_words = l.phase_words * g.stride_w;
     l.channel_words = l.row_words * (g.height + 2 * g.pad_h);
@@ -198,15 +198,15 @@ std::vector<std::vector<VerticalPlan::Row>> VerticalPlan::rows_of_arrays(const B
     return arrays;
 }
 
-void VerticalPlan::find_patterns(const BorderClasses& borders, int64_t words_per_vector) {
+void VerticalPlan::find_patterns(const BorderClasses& borders) {
     std::map<std::vector<int32_t>, int32_t> index;
     for (int64_t y = 0; y < lists_.out_height; ++y) {
         for (int64_t x = 0; x < lists_.out_width; ++x)
             first_start_.push_back(static_cast<int32_t>(borders.of_pixel(y, x) * lists_.padded_outputs));
-        for (int64_t v = 0; v < lists_.vectors; ++v) {
+        for (int64_t first = 0; first < lists_.out_width; first += lists_.columns) {
             std::vector<int32_t> classes;
-            for (int64_t word = 0; word < words_per_vector; ++word)
-                classes.push_back(borders.of_pixel(y, std::min(v * words_per_vector + word, lists_.out_width - 1)));
+            for (int64_t x = first; x < first + lists_.columns; ++x)
+                classes.push_back(borders.of_pixel(y, std::min(x, lists_.out_width - 1)));
             const auto [found, is_new] = index.emplace(classes, static_cast<int32_t>(patterns_.size()));
             if (is_new) patterns_.push_back(classes);
             pattern_.push_back(found->second);

@@ -1,4 +1,5 @@
-// Counting of many images at a time: a word holds one bit of 64 images, and a vector of words neighbouring pixels of a row.
+// Counting of many images at a time: a word holds one bit of 64 images, or of 32 where there are no more, and a vector of words
+// neighbouring pixels of a row.
 //
 // With bits x and w of activations and weights, an array of n valid rows sums up to
 //
@@ -21,7 +22,7 @@
 
 namespace bnnkit::deploy {
 
-constexpr int64_t kImagesPerWord = 64;
+constexpr int64_t kMostVerticalImages = 64;
 constexpr int kMostVerticalPlanes = 16;
 
 // Where only codes of one bit are kept: whether sum * (flip ? -1 : 1) >= threshold, per output; or none.
@@ -35,23 +36,25 @@ struct VerticalLists {
     // padded image is column x / stride of phase x % stride, so that what neighbouring outputs read lies side by side. The last
     // channel is 0: lists are filled up with it to multiples of eight.
     int64_t channels, height, width, pad_h, pad_w, stride_h, stride_w, phase_words, row_words, channel_words;
-    int64_t out_height, out_width, outputs, vectors;  // vectors: per output row
-    int arrays, thresholds;                           // thresholds: of an array; none: plain sums
-    int sum_planes;                                   // of what an output ends as: thresholds reached, or V
-    const int* total_planes;                          // [arrays], of T
+    int64_t out_height, out_width, outputs;
+    int64_t columns;          // whose border classes make a pattern: a vector of words of 32 images
+    int64_t row_patterns;     // of an output row
+    int arrays, thresholds;   // thresholds: of an array; none: plain sums
+    int sum_planes;           // of what an output ends as: thresholds reached, or V
+    const int* total_planes;  // [arrays], of T
     // Offsets from the word of an output's first tap.
     const int32_t *rows, *chosen;
     const int64_t *rows_end,
         *chosen_end;           // [1 + arrays], [1 + outputs * arrays]: where lists end; the first begins at 0
     const uint64_t* inverted;  // [outputs][arrays]: ~0 where a threshold is reached if V does not reach the limit
-    const int32_t* pattern;    // [out_height][vectors]
-    const int64_t* limits;     // ~limit, [pattern][outputs][arrays][thresholds][words of a vector]
+    const int32_t* pattern;    // [out_height][row_patterns]
+    const int32_t* limits;     // ~limit, [pattern][outputs][arrays][thresholds][columns]
     // Sum of an output = number of thresholds reached * gain + start; without converter +-2 * V + start.
     int32_t gain;
     const int32_t *negative, *start;  // [padded outputs], -1 or 0; [border class][padded outputs]
     const int32_t* first_start;       // [out_height][out_width], of the pixel's border class
     // Codes: whether the number reaches the limit, or (inverted) does not; like those above, or none.
-    const int64_t* code_limits;     // [pattern][outputs][words of a vector]
+    const int32_t* code_limits;     // [pattern][outputs][columns]
     const uint64_t* code_inverted;  // [outputs]
     int64_t padded_outputs;
 };
@@ -62,8 +65,7 @@ public:
     static bool suits(const AdcArgs& adc);
 
     // `adc` has its weights, of which those of the first plane are read, and a converter, or no levels (level_count 0).
-    VerticalPlan(const AdcArgs& adc, const BorderClasses& borders, const VerticalCodes& codes,
-                 int64_t words_per_vector);
+    VerticalPlan(const AdcArgs& adc, const BorderClasses& borders, const VerticalCodes& codes, int64_t columns);
     VerticalPlan(const VerticalPlan&) = delete;
 
     const VerticalLists& lists() const { return lists_; }
@@ -71,20 +73,19 @@ public:
 private:
     struct Row;
     std::vector<std::vector<Row>> rows_of_arrays(const BinaryConv& conv) const;
-    void place(const ConvGeometry& g, int64_t words_per_vector);
+    void place(const ConvGeometry& g);
     void fill_up(std::vector<int32_t>& list, std::vector<int64_t>& ends) const;
-    void find_patterns(const BorderClasses& borders, int64_t words_per_vector);
-    void find_limits(const AdcArgs& adc, int64_t output, int array, const std::vector<int64_t>& k, bool sums_ones,
-                     int64_t words_per_vector);
-    void find_codes(const VerticalCodes& codes, int64_t words_per_vector);
+    void find_patterns(const BorderClasses& borders);
+    void find_limits(const AdcArgs& adc, int64_t output, int array, const std::vector<int64_t>& k, bool sums_ones);
+    void find_codes(const VerticalCodes& codes);
 
     VerticalLists lists_{};
     int64_t gain_ = 0;
     std::vector<int> total_planes_;
-    std::vector<int32_t> rows_, chosen_, pattern_, negative_, start_, first_start_;
-    std::vector<int64_t> rows_end_, chosen_end_, limits_, code_limits_;
+    std::vector<int32_t> rows_, chosen_, pattern_, negative_, start_, first_start_, limits_, code_limits_;
+    std::vector<int64_t> rows_end_, chosen_end_;
     std::vector<uint64_t> inverted_, code_inverted_;
-    std::vector<std::vector<int32_t>> patterns_;  // border classes of the words of a vector
+    std::vector<std::vector<int32_t>> patterns_;  // border classes of the columns
 };
 
 }  // namespace bnnkit::deploy

@@ -216,7 +216,7 @@ std::vector<uint64_t> by_pixel(const ::DenseConv& dense) {
 // One image, or up to a word of them, with one plane of weights.
 ::DenseConv many_images(Random& random, bool one_array, bool gated) {
     ::DenseConv dense = random_ungrouped_conv(random, {4000, true, one_array});
-    dense.geometry.batch = random.chance(20) ? 1 : random.between(1, kImagesPerWord);
+    dense.geometry.batch = random.chance(20) ? 1 : random.between(1, kMostVerticalImages);
     if (gated) dense.x.planes = 2;
     if (random.chance(20)) {
         dense.fill(random);
@@ -276,7 +276,7 @@ TEST("deploy: vertical arrays are arrays") {
             VerticalCodes bits;
             if (ending.finishing.sum_thresholds && ending.finishing.threshold_count == 1 && !gated)
                 bits = {ending.finishing.sum_thresholds, ending.finishing.flip}, ++of_codes;
-            const VerticalPlan plan(args, borders, bits, code.vertical_words);
+            const VerticalPlan plan(args, borders, bits, code.vertical_columns);
             const std::unique_ptr<ArrayCode> array(code.new_vertical_array({plan.lists(), gate}));
             const Memory scratch(array->scratch_bytes());
             const auto got =

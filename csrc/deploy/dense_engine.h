@@ -1,0 +1,101 @@
+// Convolutions of floats. Included inside run_code.h, in an instruction-set region.
+//
+// Products of floats are exact in double and are added in the order of the taps: the same sums for every instruction set.
+#pragma once
+
+// What lies under neighbouring outputs of a row: [kernel row][column][channel] of the padded input as doubles.
+struct DenseRows {
+    DenseRows(const DenseConv& conv, int64_t outputs, double* room)
+        : columns((outputs - 1) * conv.geometry.stride_w + conv.geometry.kernel_w), values(room) {}
+
+    // Of outputs from (oy, ox) on. Columns between those that kernels reach are left as they are.
+    void fill(const DenseConv& conv, const float* image, int64_t oy, int64_t ox) const {
+        const ConvGeometry& g = conv.geometry;
+        double* to = values;
+        for (int64_t ky = 0; ky < g.kernel_h; ++ky)
+            for (int64_t column = 0; column < columns; ++column, to += g.channels) {
+                if (column % g.stride_w >= g.kernel_w) continue;
+                const int64_t y = oy * g.stride_h - g.pad_h + ky, x = ox * g.stride_w - g.pad_w + column;
+                if (y < 0 || y >= g.height || x < 0 || x >= g.width) {
+                    memset(to, 0, static_cast<size_t>(g.channels) * sizeof(double));
+                    continue;
+                }
+                const float* from = image + (y * g.width + x) * conv.in_stride;
+                for (int64_t c = 0; c < g.channels; ++c) to[c] = static_cast<double>(from[c]);
+            }
+    }
+
+    const int64_t columns;
+    double* const values;
+};
+
+// Sums of up to kTileRows outputs of a row, of all channels of a panel that there are: [output][kPanelChannels].
+void add_dense_tile(const DenseConv& conv, const DenseRows& rows, const double* first, int64_t count,
+                    const double* weights, int64_t channels, double* sums) {
+    constexpr int kPixels = kTileRows, kVectors = 4, kStep = kVectors * Doubles::kLanes;
+    const ConvGeometry& g = conv.geometry;
+    const int64_t run = g.kernel_w * g.channels, row = rows.columns * g.channels;
+    const double* at[kPixels];
+    for (int r = 0; r < kPixels; ++r) at[r] = first + (r < count ? r : 0) * g.stride_w * g.channels;
+    for (int64_t step = 0; step < kPanelChannels && step < channels; step += kStep) {
+        Doubles::Vector sum[kPixels][kVectors];
+#pragma GCC unroll 4
+        for (int r = 0; r < kPixels; ++r)
+#pragma GCC unroll 4
+            for (int j = 0; j < kVectors; ++j) sum[r][j] = Doubles::zero();
+        const double* w = weights + step;
+        for (int64_t ky = 0; ky < g.kernel_h; ++ky)
+            for (int64_t k = ky * row; k < ky * row + run; ++k, w += kPanelChannels) {
+                Doubles::Vector column[kVectors];
+#pragma GCC unroll 4
+                for (int j = 0; j < kVectors; ++j) column[j] = Doubles::load(w + j * Doubles::kLanes);
+#pragma GCC unroll 4
+                for (int r = 0; r < kPixels; ++r) {
+                    const Doubles::Vector a = Doubles::broadcast(at[r][k]);
+#pragma GCC unroll 4
+                    for (int j = 0; j < kVectors; ++j) sum[r][j] = Doubles::multiply_add(a, column[j], sum[r][j]);
+                }
+            }
+#pragma GCC unroll 4
+        for (int r = 0; r < kPixels; ++r)
+#pragma GCC unroll 4
+            for (int j = 0; j < kVectors; ++j)
+                Doubles::store(sums + r * kPanelChannels + step + j * Doubles::kLanes, sum[r][j]);
+    }
+}
+
+// Where one pixel makes one, all pixels of all images are one row.
+inline DenseConv in_long_rows(const DenseConv& conv) {
+    DenseConv flat = conv;
+    ConvGeometry& g = flat.geometry;
+    if (g.pointwise()) g.width *= g.height * g.batch, g.height = g.batch = 1;
+    return flat;
+}
+
+void run_dense(const DenseConv& any, const float* x, const Finishing& f, unsigned char* scratch) {
+    const DenseConv conv = in_long_rows(any);
+    const ConvGeometry& g = conv.geometry;
+    const int64_t out_w = g.out_width(), out_h = g.out_height(), depth = g.taps() * g.channels;
+    const int64_t most = dense_columns(conv), image_floats = g.height * g.width * conv.in_stride;
+    double* const sums = reinterpret_cast<double*>(scratch);  // [kTileRows][kPanelChannels]
+    for (int64_t row = 0; row < g.batch * out_h; ++row)
+        for (int64_t ox = 0; ox < out_w; ox += most) {
+            const int64_t outputs = out_w - ox < most ? out_w - ox : most;
+            const DenseRows rows(conv, outputs, sums + kTileRows * kPanelChannels);
+            rows.fill(conv, x + row / out_h * image_floats, row % out_h, ox);
+            const double* weights = conv.weights;
+            for (int64_t panel = 0; panel < g.out_channels; panel += kPanelChannels, weights += depth * kPanelChannels)
+                for (int64_t first = 0; first < outputs; first += kTileRows) {
+                    const int64_t count = outputs - first < kTileRows ? outputs - first : kTileRows;
+                    add_dense_tile(conv, rows, rows.values + first * g.stride_w * g.channels, count, weights,
+                                   g.out_channels - panel, sums);
+                    for (int64_t r = 0; r < count; ++r)
+                        for (int64_t c = 0; c < kPanelChannels && panel + c < g.out_channels; c += 16) {
+                            const auto value = wide_at<Doubles16>(sums + r * kPanelChannels + c);
+                            const auto bias = wide_at<Doubles16>(conv.bias + panel + c);
+                            finish16<Ends::anything>(f, numbers<Floats16>(value + bias), row * out_w + ox + first + r,
+                                                     panel + c);
+                        }
+                }
+        }
+}
