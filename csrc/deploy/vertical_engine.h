@@ -332,8 +332,9 @@ public:
 
     void run(const ArrayInput& input, const SumScale& scale, const Finishing& finishing,
              unsigned char* scratch) const override {
-        const int64_t open = input.images > 32 ? run_words<uint64_t>(input, scale, finishing, scratch)
-                                               : run_words<uint32_t>(input, scale, finishing, scratch);
+        const int64_t open = input.images > kMostVerticalImages / 2
+                                 ? run_words<uint64_t>(input, scale, finishing, scratch)
+                                 : run_words<uint32_t>(input, scale, finishing, scratch);
         if (!gate_.thresholds) return;
         __atomic_fetch_add(&open_, open, __ATOMIC_RELAXED);
         __atomic_fetch_add(&gates_, input.images * l_.out_height * l_.out_width * l_.outputs, __ATOMIC_RELAXED);

@@ -1,5 +1,6 @@
 // What packed networks are run with: every instruction set against the portable one, bit for bit.
 #include <memory>
+#include <optional>
 
 #include "../deploy/code.h"
 #include "check.h"
@@ -231,7 +232,7 @@ std::vector<uint64_t> by_pixel(const ::DenseConv& dense) {
 
 TEST("deploy: vertical arrays are arrays") {
     Random random(4);
-    int64_t vertical = 0, with_gates = 0, of_codes = 0;
+    int64_t vertical = 0, with_gates = 0, of_codes = 0, of_half_words = 0;
     for (int i = 0; i < 300; ++i) {
         const bool converts = random.chance(70), gated = random.chance(30);
         const ::DenseConv dense = many_images(random, !converts, gated);
@@ -247,7 +248,7 @@ TEST("deploy: vertical arrays are arrays") {
         args.levels = table.levels.data();
         args.level_count = converts ? static_cast<int>(table.levels.size()) : 0;
         if (!VerticalPlan::suits(args)) continue;
-        ++vertical, with_gates += gated;
+        ++vertical, with_gates += gated, of_half_words += dense.geometry.batch <= kMostVerticalImages / 2;
         std::vector<int32_t> thresholds;
         for (int64_t o = 0; gated && o < padded(g.out_channels, kPanelChannels); ++o)
             thresholds.push_back(static_cast<int32_t>(random.between(-20, 20)));
@@ -261,8 +262,9 @@ TEST("deploy: vertical arrays are arrays") {
         const auto expected = ending.run([&](const Finishing& f) {
             const Code& code = code_portable();
             const Panels panels(packed.conv, code.panel_columns);
-            const CountConverter counts(args, borders, code.converter_shift, code.converter_has_lookup);
-            const ArrayPlan plan{packed.conv, borders, panels, converts ? &counts : nullptr, gate};
+            std::optional<CountConverter> counts;
+            if (converts) counts.emplace(args, borders, code.converter_shift, code.converter_has_lookup);
+            const ArrayPlan plan{packed.conv, borders, panels, counts ? &*counts : nullptr, gate};
             const std::unique_ptr<ArrayCode> array((gated ? code.new_gated_array : code.new_array)(plan));
             const Memory scratch(array->scratch_bytes());
             array->run({packed.conv.x, g.batch}, scale, f, scratch.data());
@@ -288,6 +290,7 @@ TEST("deploy: vertical arrays are arrays") {
         }
     }
     CHECK(vertical > 150 && with_gates > 40 && of_codes > 20);
+    CHECK(of_half_words > 50 && vertical - of_half_words > 50);
 }
 
 int main() { return check::run_tests(); }

@@ -8,33 +8,22 @@
 #include "adc.h"
 
 #pragma GCC push_options
-#pragma GCC target("avx2,fma")
+#pragma GCC target("avx2,bmi2,fma")
 
 #include "../../core/lanes_avx2.h"
 
 #include "../../core/blocks.h"
+#include "add_to_avx2.h"
+#include "lookups_avx2.h"
+
+#include "backward_frame.h"
+
+#include "slopes_avx2.h"
+
+#include "lookup_products.h"
 
 namespace bnnkit {
-namespace {
-
-constexpr int kFloats = 8;       // per vector
-constexpr int kProductRows = 6;  // of a register tile of a float product
-constexpr int kProductVectors = 2;
-
-inline __m256 broadcast_float(float x) { return _mm256_set1_ps(x); }
-
-template <class V>
-inline V multiply_add(V x, V y, V sum) {
-    return (V)_mm256_fmadd_ps(x, y, sum);
-}
-
-}  // namespace
-}  // namespace bnnkit
-
-#include "backward_vector.h"
-
-namespace bnnkit {
-void adc_backward_avx2(const AdcBackwardArgs& args) { backward_in_vectors(args); }
+void adc_backward_avx2(const AdcBackwardArgs& args) { backward_by_lookups(args); }
 }  // namespace bnnkit
 
 #pragma GCC pop_options

@@ -1,7 +1,6 @@
-// Bits of arrays as columns of lookups. Included inside an AVX-512 region with BMI2, after blocks.h.
+// Bits of arrays as columns of lookups. Included inside an instruction-set region with BMI2, after blocks.h
+// and lookups_*.h.
 #pragma once
-
-#include "lookups.h"
 
 namespace bnnkit {
 namespace {
@@ -46,16 +45,14 @@ private:
     Scratch first_;
 };
 
-// Codes of `vectors` vectors of columns, of which each of the four terms has the bits in `words` words at `bits`.
-inline void write_codes(const uint64_t* bits, int64_t words, int64_t vectors, __m512i* codes) {
+// Codes of `vectors` vectors of columns, of which each of the four terms has the bits in `words` words at `bits`. `valid`: the
+// columns that are added to, or none where all are.
+inline void write_codes(const uint64_t* bits, const uint64_t* valid, int64_t words, int64_t vectors, Code* codes) {
     for (int64_t vector = 0; vector < vectors; ++vector) {
-        __m512i code = _mm512_setzero_si512();
-        for (int64_t k = 0; k < kTerms; ++k) {
-            const uint64_t word = bits[k * words + vector * kColumns / kWordBits];
-            const __mmask16 set = static_cast<__mmask16>(word >> (vector * kColumns % kWordBits));
-            code = _mm512_mask_or_epi32(code, set, code, _mm512_set1_epi32(1 << k));
-        }
-        _mm512_store_si512(codes + vector, code);
+        const int64_t word = vector * kColumns / kWordBits, shift = vector * kColumns % kWordBits;
+        ColumnBits of_terms[kTerms];
+        for (int64_t k = 0; k < kTerms; ++k) of_terms[k] = static_cast<ColumnBits>(bits[k * words + word] >> shift);
+        codes[vector] = code_of(of_terms, static_cast<ColumnBits>(valid ? valid[word] >> shift : ~uint64_t{0}));
     }
 }
 
