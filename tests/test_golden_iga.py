@@ -117,8 +117,9 @@ def test_converters(quantizers: Callable[[str], Tensor], bits: int) -> None:
         assert torch.allclose(table, quantizers(f"adc_grad_{bits}bit_sigma{sigma}"), atol=1e-6, rtol=0)
 
 
-def _case(golden: Path, case: dict[str, Any]) -> tuple[CimConv2d, Callable[[str], Tensor]]:
+def _case(golden: Path, index: int) -> tuple[CimConv2d, Callable[[str], Tensor]]:
     archive = np.load(golden / "iga_conv.npz")
+    case = json.loads(str(archive["cases"]))[index]
     layer = CimConv2d(
         case["in_channels"],
         case["out_channels"],
@@ -138,8 +139,7 @@ def _case(golden: Path, case: dict[str, Any]) -> tuple[CimConv2d, Callable[[str]
 @pytest.mark.parametrize("name", BACKENDS)
 @pytest.mark.parametrize("index", range(8))
 def test_convolutions(shared_golden: Path, index: int, name: Backend) -> None:
-    cases = json.loads(str(np.load(shared_golden / "iga_conv.npz")["cases"]))
-    layer, golden = _case(shared_golden, cases[index])
+    layer, golden = _case(shared_golden, index)
     x = golden("x").requires_grad_()
     with backend(name):
         y = layer(x)
@@ -190,8 +190,7 @@ def _origin_forward(layer: CimConv2d, x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("index", range(8))
 def test_convolutions_in_the_origins_arithmetic(shared_golden: Path, index: int) -> None:
-    cases = json.loads(str(np.load(shared_golden / "iga_conv.npz")["cases"]))
-    layer, golden = _case(shared_golden, cases[index])
+    layer, golden = _case(shared_golden, index)
     with torch.no_grad():
         y = _origin_forward(layer, golden("x"))
     assert (_close(y, golden("y")) | _on_threshold(layer, golden("x"))).all()
@@ -200,10 +199,10 @@ def test_convolutions_in_the_origins_arithmetic(shared_golden: Path, index: int)
 @pytest.fixture(scope="module")
 def adds_like_the_origin(shared_golden: Path) -> bool:
     """Return whether torch adds on this processor in the order that computed the golden files."""
-    layer, golden = _case(shared_golden, json.loads(str(np.load(shared_golden / "iga_conv.npz")["cases"]))[5])
+    layer, golden = _case(shared_golden, 5)
     assert layer.weight_quantizer.unit > 1, "a case whose sums are rounded"
     with torch.no_grad():
-        return _close(_origin_forward(layer, golden("x")), golden("y")).all().item() is True
+        return bool(_close(_origin_forward(layer, golden("x")), golden("y")).all())
 
 
 @contextmanager

@@ -24,8 +24,8 @@ inline void add_bit(BitVector* planes, int count, BitVector bit) {
 
 constexpr int kLeastPlanes = 4;
 
-// Adds the bits `base[offsets[i]...]` (offsets in words), a multiple of eight of them, to numbers of `plane_count` planes, wide enough for the
-// sum, and at least kLeastPlanes.
+// Adds the bits `base[offsets[i]...]` (offsets in words), a multiple of eight of them, to numbers of `plane_count` planes, wide
+// enough for the sum, and at least kLeastPlanes.
 template <class Word>
 inline void add_bits(const Word* base, const int32_t* offsets, int64_t count, BitVector* planes, int plane_count) {
     BitVector ones = planes[0], twos = planes[1], fours = planes[2], eights = planes[3];

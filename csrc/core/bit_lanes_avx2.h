@@ -1,6 +1,7 @@
 // What bit_lanes.h is made of: logic on vectors of bits, and the way between bits and bytes. Included inside an AVX2 region.
 #pragma once
 
+#include "bit_logic.h"
 #include "bit_masks_x86.h"
 
 namespace bnnkit {
@@ -8,14 +9,6 @@ namespace {
 
 constexpr int kLaneBytes = 32;
 typedef uint64_t BitVector __attribute__((vector_size(kLaneBytes)));
-
-}  // namespace
-}  // namespace bnnkit
-
-#include "bit_logic.h"
-
-namespace bnnkit {
-namespace {
 
 // bytes[i] = the number whose bit p is bit i of the word words[p * stride], for as many bytes as a word has bits.
 inline void bytes_of_planes(const uint32_t* words, int64_t stride, int planes, uint8_t* bytes) {

@@ -1,19 +1,13 @@
 // What bit_lanes.h is made of: logic on vectors of bits, and the way between bits and bytes. Of any instruction set.
 #pragma once
 
+#include "bit_logic.h"
+
 namespace bnnkit {
 namespace {
 
 constexpr int kLaneBytes = 16;
 typedef uint64_t BitVector __attribute__((vector_size(kLaneBytes)));
-
-}  // namespace
-}  // namespace bnnkit
-
-#include "bit_logic.h"
-
-namespace bnnkit {
-namespace {
 
 // bytes[i] = the number whose bit p is bit i of the word words[p * stride], for as many bytes as a word has bits.
 template <class Word>

@@ -289,12 +289,7 @@ private:
 
 }  // namespace
 
-void adc_backward_amx(const AdcBackwardArgs& args) {
-    const BorderClasses borders(args.conv.geometry, args.conv.layout);
-    const TilePanels panels(args.conv);
-    const TileProducts products(args, borders, panels);
-    Backward<TileProducts>(args, borders, products).run();
-}
+void adc_backward_amx(const AdcBackwardArgs& args) { run_backward<TileProducts>(args, TilePanels(args.conv)); }
 
 }  // namespace bnnkit
 

@@ -23,7 +23,7 @@
 #include "lookup_products.h"
 
 namespace bnnkit {
-void adc_backward_avx2(const AdcBackwardArgs& args) { backward_by_lookups(args); }
+void adc_backward_avx2(const AdcBackwardArgs& args) { run_backward<LookupProducts>(args, count_panels(args.conv)); }
 }  // namespace bnnkit
 
 #pragma GCC pop_options

@@ -225,5 +225,13 @@ private:
     Scratch nhwc_;  // gx with channels contiguous
 };
 
+// `panels` are the weights as the products count them.
+template <class Products, class WeightPanels>
+void run_backward(const AdcBackwardArgs& args, const WeightPanels& panels) {
+    const BorderClasses borders(args.conv.geometry, args.conv.layout);
+    const Products products(args, borders, panels);
+    Backward<Products>(args, borders, products).run();
+}
+
 }  // namespace
 }  // namespace bnnkit

@@ -29,6 +29,6 @@ inline V multiply_add(V x, V y, V sum) {
 #include "backward_vector.h"
 
 namespace bnnkit {
-void adc_backward_neon(const AdcBackwardArgs& args) { backward_in_vectors(args); }
+void adc_backward_neon(const AdcBackwardArgs& args) { run_backward<VectorProducts>(args, count_panels(args.conv)); }
 }  // namespace bnnkit
 #endif

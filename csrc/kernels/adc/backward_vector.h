@@ -1,4 +1,4 @@
-// The float products of adc's backward pass in vector registers, shared by the instruction sets. Included inside an
+// The float products of adc's backward pass in vector registers, where sums are not looked up. Included inside an
 // instruction-set region after Lanes, kFloats (floats per vector), kProductRows and kProductVectors.
 #pragma once
 
@@ -173,13 +173,6 @@ private:
     int64_t row_words_, array_bits_;
     Scratch weights_;  // [out_channels][row bits]
 };
-
-inline void backward_in_vectors(const AdcBackwardArgs& args) {
-    const BorderClasses borders(args.conv.geometry, args.conv.layout);
-    const Panels panels(args.conv, kCountVectors * Lanes::kLanes);
-    const VectorProducts products(args, borders, panels);
-    Backward<VectorProducts>(args, borders, products).run();
-}
 
 }  // namespace
 }  // namespace bnnkit

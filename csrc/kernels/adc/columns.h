@@ -1,5 +1,4 @@
-// Bits of arrays as columns of lookups. Included inside an instruction-set region with BMI2, after blocks.h
-// and lookups_*.h.
+// Bits of arrays as columns of lookups. Included inside an instruction-set region with BMI2, after blocks.h and lookups_*.h.
 #pragma once
 
 namespace bnnkit {

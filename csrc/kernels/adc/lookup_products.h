@@ -169,12 +169,5 @@ private:
     Scratch outputs_, codes_;
 };
 
-inline void backward_by_lookups(const AdcBackwardArgs& args) {
-    const BorderClasses borders(args.conv.geometry, args.conv.layout);
-    const Panels panels(args.conv, kCountVectors * Lanes::kLanes);
-    const LookupProducts products(args, borders, panels);
-    Backward<LookupProducts>(args, borders, products).run();
-}
-
 }  // namespace
 }  // namespace bnnkit

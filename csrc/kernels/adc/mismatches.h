@@ -7,6 +7,8 @@ namespace {
 
 constexpr int kCountVectors = 4;  // of outputs that are counted at a time
 
+inline Panels count_panels(const BinaryConv& conv) { return Panels(conv, kCountVectors * Lanes::kLanes); }
+
 // counts[row][padded outputs] = bits of the row that differ from the output's weights, weighted by the planes they are of.
 class Mismatches {
 public:
