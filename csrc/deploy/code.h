@@ -149,12 +149,13 @@ inline int64_t dense_columns(const DenseConv& conv) {
     return columns > kMost ? kMost : columns < kLeast ? kLeast : columns;
 }
 
+constexpr int64_t kMostDensePixels = 6;  // whose sums are added up at a time
+
 // Room for those, and for the sums of a few pixels.
 inline int64_t dense_scratch_bytes(const DenseConv& conv) {
-    constexpr int64_t kMostPixels = 4;
     const ConvGeometry& g = conv.geometry;
     const int64_t columns = (dense_columns(conv) - 1) * g.stride_w + g.kernel_w;
-    return (g.kernel_h * columns * g.channels + kMostPixels * kPanelChannels) * static_cast<int64_t>(sizeof(double));
+    return (g.kernel_h * columns * g.channels + kMostDensePixels * kPanelChannels) * static_cast<int64_t>(sizeof(double));
 }
 
 const Code& code_portable();

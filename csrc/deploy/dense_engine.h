@@ -29,17 +29,22 @@ struct DenseRows {
     double* const values;
 };
 
-// Sums of up to kTileRows outputs of a row, of all channels of a panel that there are: [output][kPanelChannels].
+// Outputs times vectors whose sums stay in registers: 16 of AVX2, twice as many elsewhere.
+constexpr int kDensePixels = Doubles::kLanes == 4 ? 6 : 4, kDenseVectors = Doubles::kLanes == 4 ? 2 : 4;
+static_assert(kDensePixels <= kMostDensePixels, "room for their sums");
+
+// Sums of up to kPixels outputs of a row, of all channels of a panel that there are: [output][kPanelChannels].
+template <int kPixels>
 void add_dense_tile(const DenseConv& conv, const DenseRows& rows, const double* first, int64_t count,
                     const double* weights, int64_t channels, double* sums) {
-    constexpr int kPixels = kTileRows, kVectors = 4, kStep = kVectors * Doubles::kLanes;
+    constexpr int kVectors = kDenseVectors, kStep = kVectors * Doubles::kLanes;
     const ConvGeometry& g = conv.geometry;
     const int64_t run = g.kernel_w * g.channels, row = rows.columns * g.channels;
     const double* at[kPixels];
     for (int r = 0; r < kPixels; ++r) at[r] = first + (r < count ? r : 0) * g.stride_w * g.channels;
     for (int64_t step = 0; step < kPanelChannels && step < channels; step += kStep) {
         Doubles::Vector sum[kPixels][kVectors];
-#pragma GCC unroll 4
+#pragma GCC unroll 6
         for (int r = 0; r < kPixels; ++r)
 #pragma GCC unroll 4
             for (int j = 0; j < kVectors; ++j) sum[r][j] = Doubles::zero();
@@ -49,20 +54,23 @@ void add_dense_tile(const DenseConv& conv, const DenseRows& rows, const double* 
                 Doubles::Vector column[kVectors];
 #pragma GCC unroll 4
                 for (int j = 0; j < kVectors; ++j) column[j] = Doubles::load(w + j * Doubles::kLanes);
-#pragma GCC unroll 4
+#pragma GCC unroll 6
                 for (int r = 0; r < kPixels; ++r) {
                     const Doubles::Vector a = Doubles::broadcast(at[r][k]);
 #pragma GCC unroll 4
                     for (int j = 0; j < kVectors; ++j) sum[r][j] = Doubles::multiply_add(a, column[j], sum[r][j]);
                 }
             }
-#pragma GCC unroll 4
+#pragma GCC unroll 6
         for (int r = 0; r < kPixels; ++r)
 #pragma GCC unroll 4
             for (int j = 0; j < kVectors; ++j)
                 Doubles::store(sums + r * kPanelChannels + step + j * Doubles::kLanes, sum[r][j]);
     }
 }
+
+// How many of the outputs that are left a tile should take: a few that are left over cost as much as a tile.
+inline int64_t dense_tile(int64_t left) { return left < kDensePixels - 1 || left == 7 || left == 8 ? 4 : kDensePixels; }
 
 // Where one pixel makes one, all pixels of all images are one row.
 inline DenseConv in_long_rows(const DenseConv& conv) {
@@ -77,18 +85,20 @@ void run_dense(const DenseConv& any, const float* x, const Finishing& f, unsigne
     const ConvGeometry& g = conv.geometry;
     const int64_t out_w = g.out_width(), out_h = g.out_height(), depth = g.taps() * g.channels;
     const int64_t most = dense_columns(conv), image_floats = g.height * g.width * conv.in_stride;
-    double* const sums = reinterpret_cast<double*>(scratch);  // [kTileRows][kPanelChannels]
+    double* const sums = reinterpret_cast<double*>(scratch);  // [kDensePixels][kPanelChannels]
     for (int64_t row = 0; row < g.batch * out_h; ++row)
         for (int64_t ox = 0; ox < out_w; ox += most) {
             const int64_t outputs = out_w - ox < most ? out_w - ox : most;
-            const DenseRows rows(conv, outputs, sums + kTileRows * kPanelChannels);
+            const DenseRows rows(conv, outputs, sums + kDensePixels * kPanelChannels);
             rows.fill(conv, x + row / out_h * image_floats, row % out_h, ox);
             const double* weights = conv.weights;
             for (int64_t panel = 0; panel < g.out_channels; panel += kPanelChannels, weights += depth * kPanelChannels)
-                for (int64_t first = 0; first < outputs; first += kTileRows) {
-                    const int64_t count = outputs - first < kTileRows ? outputs - first : kTileRows;
-                    add_dense_tile(conv, rows, rows.values + first * g.stride_w * g.channels, count, weights,
-                                   g.out_channels - panel, sums);
+                for (int64_t first = 0, count; first < outputs; first += count) {
+                    const int64_t left = outputs - first, tile = dense_tile(left);
+                    count = left < tile ? left : tile;
+                    (tile == 4 ? add_dense_tile<4> : add_dense_tile<kDensePixels>)(
+                        conv, rows, rows.values + first * g.stride_w * g.channels, count, weights,
+                        g.out_channels - panel, sums);
                     for (int64_t r = 0; r < count; ++r)
                         for (int64_t c = 0; c < kPanelChannels && panel + c < g.out_channels; c += 16) {
                             const auto value = wide_at<Doubles16>(sums + r * kPanelChannels + c);
