@@ -80,13 +80,15 @@ def resnet(model: Model, build: Builder) -> None:
     blocks = [block for stage in _children(model, "stages") for block in _children(model, stage)]
     build.image("pixels")
     build.dense("stem", "pixels", "stem", norm="stem_norm", clamp=True, reader=f"{blocks[0]}.conv1")
-    src, turns = "stem", cycle("ab")  # the values of a stage live in two buffers by turns
+    src = "stem"
     for i, block in enumerate(blocks):
+        # The values of a stage live in one buffer, to which blocks add: they are most of a network's memory. Those of
+        # the stem stay: networks that differ in their arrays share them.
         stage = block.rpartition(".")[0]
         reader = f"{blocks[i + 1]}.conv1" if i + 1 < len(blocks) else None
-        shortcut, dst = src, f"{stage}.{next(turns)}"
+        shortcut, dst = src, f"{stage}.values"
         if not isinstance(model.get_submodule(f"{block}.shortcut"), nn.Identity):
-            shortcut = f"{stage}.shortcut"
+            shortcut = dst
             build.dense(f"{block}.shortcut.conv", src, shortcut, norm=f"{block}.shortcut.norm")
         build.array(
             f"{block}.conv1", src, f"{stage}.middle", norm=f"{block}.norm1", clamp=True, reader=f"{block}.conv2"

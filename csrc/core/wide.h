@@ -118,6 +118,25 @@ inline To numbers(const Wide<V, kParts>& a) {
     return result;
 }
 
+namespace wide {
+template <class V, int... kIndex>
+inline V repeated(Value<V> x, std::integer_sequence<int, kIndex...>) {
+    const V first{x};
+    return __builtin_shufflevector(first, first, (0 * kIndex)...);
+}
+}  // namespace wide
+
+// The same number in all lanes. (0 + x, which also spreads it, is an addition where x is a float.)
+template <class W, class T>
+inline W spread(T x) {
+    using V = std::remove_reference_t<decltype(W{}.part[0])>;
+    const V v = wide::repeated<V>(x, std::make_integer_sequence<int, sizeof(V) / sizeof(T)>{});
+    W result;
+#pragma GCC unroll 8
+    for (int i = 0; i < static_cast<int>(sizeof(W) / sizeof(V)); ++i) result.part[i] = v;
+    return result;
+}
+
 template <class W>
 inline W wide_at(const void* p) {
     W result;

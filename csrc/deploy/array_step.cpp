@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <bit>
+#include <cmath>
 #include <stdexcept>
 #include <utility>
 
@@ -56,27 +58,31 @@ public:
                                                   : code_.new_array;
         array_.reset(make(plan));
         if (!faults.input && !faults.converter && !weights_->flatten && conv_.geometry.out_width() >= kLeastColumns &&
-            conv_.x_planes == (gated() ? 2 : 1) && VerticalPlan::suits(args)) {
+            conv_.x_planes == (gated() ? 2 : 1) && VerticalPlan::suits(args, gated())) {
             VerticalCodes codes;
+            if (gated()) codes = {gate_.thresholds.data(), nullptr};
             if (this->finish.levels.thresholds.size() == 1 && !this->finish.sum_thresholds.empty() && !gated())
                 codes = {this->finish.sum_thresholds.data(), this->finish.flip.data()};
             plan_ = std::make_unique<const VerticalPlan>(args, borders_, codes, code_.vertical_columns);
-            vertical_.reset(code_.new_vertical_array({plan_->lists(), plan.gate, this->finish.integers.has_value()}));
+            vertical_.reset(code_.new_vertical_array({plan_->lists(), gated(), this->finish.integers.has_value()}));
         }
         pad(table_.bias, conv_.geometry.out_channels, 0.0f);
         scale_.scale = table_.scale;
         scale_.base = table_.levels.empty() ? 0 : table_.offset * static_cast<double>(conv_.layout.arrays());
         scale_.bias = table_.bias.empty() ? nullptr : table_.bias.data();
-        scale_.in_float = exact_in_float();
+        scale_.in_float = bnnkit::exact_in_float(scale_.scale, scale_.base, largest_sum());
+        if (!scale_.in_float) split_scale();
     }
 
     int64_t scratch_bytes(int64_t images) const override {
         const int64_t counting = slots_.scratch_bytes(images) + array_->scratch_bytes();
         const int64_t vertical = is_vertical(images) ? vertical_->scratch_bytes() : 0;
-        return float_bytes(finish.pool ? before_pool_ : Shape{}, images) + std::max(counting, vertical);
+        return float_bytes_either_way(finish.pool ? before_pool_ : Shape{}, images) + std::max(counting, vertical);
     }
 
     bool prefers_many() const override { return vertical_ != nullptr; }
+    bool reads_bits() const override { return true; }
+    bool abreast(const Workspace&, int64_t images) const override { return is_vertical(images); }
 
     int64_t products() const override {
         const ConvGeometry& g = conv_.geometry;
@@ -120,7 +126,8 @@ public:
             return;
         }
         float* values = reinterpret_cast<float*>(scratch);
-        count(workspace, images, unfinished(before_pool_, values), scratch + float_bytes(before_pool_, images));
+        count(workspace, images, unfinished(before_pool_, values, finishing.abreast),
+              scratch + float_bytes_either_way(before_pool_, images));
         code_.pool(values, before_pool_, images, finishing);
     }
 
@@ -174,11 +181,31 @@ private:
 
     bool gated() const { return !gate_.thresholds.empty(); }
 
-    bool exact_in_float() const {
+    int64_t largest_sum() const {
         const int64_t largest = table_.levels.empty() ? conv_.layout.taps * conv_.layout.channels
                                                       : largest_magnitude(table_.levels.data(), table_.levels.size()) *
                                                             conv_.layout.arrays();
-        return bnnkit::exact_in_float(table_.scale, scale_.base, gated() ? 3 * largest : largest);
+        return gated() ? 3 * largest : largest;
+    }
+
+    // Finds SumScale's two floats: the first with so few bits that its products with sums are exact. Whether the rest of the
+    // scale is precise enough is tried out.
+    void split_scale() {
+        constexpr int64_t kMostSums = 1 << 14;
+        const int64_t largest = largest_sum();
+        if (largest > kMostSums || scale_.base != 0 || scale_.bias) return;
+        int exponent = 0;
+        const int bits = 24 - std::bit_width(static_cast<uint64_t>(largest));
+        const double fraction = std::frexp(scale_.scale, &exponent);
+        const double high = std::ldexp(std::nearbyint(std::ldexp(fraction, bits)), exponent - bits);
+        scale_.high = static_cast<float>(high), scale_.low = static_cast<float>(scale_.scale - high);
+        for (int64_t sum = -largest; sum <= largest; ++sum) {
+            const auto number = static_cast<float>(sum);
+            const float upper = number * scale_.high, lower = number * scale_.low, value = upper + lower;
+            const auto wanted = static_cast<float>(scale_.scale * static_cast<double>(sum) + scale_.base);
+            if (std::bit_cast<uint32_t>(value) != std::bit_cast<uint32_t>(wanted)) return;
+        }
+        scale_.in_two_floats = true;
     }
 
     const std::shared_ptr<const ArrayWeights> weights_;

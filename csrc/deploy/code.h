@@ -5,6 +5,7 @@
 #include "../core/patches.h"
 #include "../core/variant.h"
 #include "../kernels/adc/count_converter.h"
+#include "abreast.h"
 #include "faults.h"
 #include "step.h"
 #include "vertical_plan.h"
@@ -39,6 +40,8 @@ struct Finishing {
     const int32_t *sum_thresholds = nullptr, *flip = nullptr;  // flip: -1 where the direction is negative, else 0
     int64_t padded_channels = 0;                               // of both
     IntegerFinishing integers;
+    Abreast abreast{};   // or channels of a pixel lie together
+    int64_t pixels = 0;  // of an image; read where images are abreast
 };
 
 // A convolution of integer values with binary weights, one pixel to one pixel: sums of values with signs.
@@ -47,6 +50,8 @@ struct SignedSums {
     int drop = 0;  // bits dropped from each value before
     // [panel of kPanelChannels outputs][channel][kPanelChannels]: -1 where positive, else 0
     const int32_t* masks = nullptr;
+    // The positive ones again: 16 * channel, of output o from positive_end[o] to positive_end[o + 1].
+    const int32_t *positive = nullptr, *positive_end = nullptr;
 };
 
 // Where a precision gate opens: sums of high bits >= threshold, padded to kPanelChannels.
@@ -67,6 +72,9 @@ struct SumScale {
     double scale = 1, base = 0;
     const float* bias = nullptr;  // padded to kPanelChannels, or none
     bool in_float = false;        // the product is exact in float32 and base is 0
+    // sum * high + sum * low in float32 gives the same for every sum there can be; there is neither base nor bias.
+    bool in_two_floats = false;
+    float high = 0, low = 0;
 };
 
 // Converters with faults, see faulty_engine.h; tables [arrays][padded_outputs] or none, fixed point with kFractionBits.
@@ -99,10 +107,10 @@ struct ArrayInput {
     const int64_t* numbers = nullptr;  // of the images within their data set; read where there are faults
 };
 
-// The same, counted for up to kMostVerticalImages at a time; without faults.
+// The same, counted for up to kMostVerticalImages at a time, which are abreast on both sides; without faults.
 struct VerticalArray {
     const VerticalLists& lists;
-    GatePlan gate;  // or none
+    bool gated = false;  // the codes of the lists say where gates open
     bool integers = false;
 };
 
@@ -134,11 +142,15 @@ struct Code {
     // Values of images of a shape, [pixels][stride], pooled 2 x 2 or averaged over all pixels on the way.
     void (*pool)(const float* values, const Shape& shape, int64_t images, const Finishing& finishing);
     void (*mean)(const float* values, const Shape& shape, int64_t images, const Finishing& finishing);
-    void (*signed_sums)(const SignedSums& sums, const int32_t* values, int64_t pixels, const Finishing& finishing);
+    void (*signed_sums)(const SignedSums& sums, const int32_t* values, int64_t pixels, const Finishing& finishing,
+                        unsigned char* scratch);  // 64 bytes per channel
     void (*finish_integers)(const int32_t* values, int64_t pixels, const Finishing& finishing);
     // A plane of an image of a shape, [pixels][words], with faults; `state` is that of the image and plane.
     Hits (*faulty_bits)(const uint64_t* from, const Shape& shape, const BitFaults& faults, uint32_t state,
                         uint64_t* to);
+    // A buffer's values, or one plane of its bits: to images abreast, or back.
+    void (*turn_values)(const float* from, const Shape& shape, int64_t images, bool abreast, float* to);
+    void (*turn_bits)(const uint64_t* from, const Shape& shape, int64_t images, bool abreast, uint64_t* to);
 };
 
 // Outputs of a row whose inputs lie in a first-level cache as doubles.
@@ -151,11 +163,13 @@ inline int64_t dense_columns(const DenseConv& conv) {
 
 constexpr int64_t kMostDensePixels = 6;  // whose sums are added up at a time
 
-// Room for those, and for the sums of a few pixels.
+// Room for those, and for the sums of a few pixels; or for 16 images of what a pixel's outputs are made of.
 inline int64_t dense_scratch_bytes(const DenseConv& conv) {
     const ConvGeometry& g = conv.geometry;
     const int64_t columns = (dense_columns(conv) - 1) * g.stride_w + g.kernel_w;
-    return (g.kernel_h * columns * g.channels + kMostDensePixels * kPanelChannels) * static_cast<int64_t>(sizeof(double));
+    const int64_t together = g.kernel_h * columns * g.channels + kMostDensePixels * kPanelChannels;
+    const int64_t abreast = g.taps() * g.channels * 16;
+    return (together > abreast ? together : abreast) * static_cast<int64_t>(sizeof(double));
 }
 
 const Code& code_portable();

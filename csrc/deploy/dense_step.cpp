@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <utility>
 
@@ -34,8 +33,10 @@ public:
 
     int64_t scratch_bytes(int64_t images) const override {
         const bool kept = finish.pool || finish.integers;
-        return (kept ? float_bytes(before_pool_, images) : 0) + dense_scratch_bytes(conv_);
+        return (kept ? float_bytes_either_way(before_pool_, images) : 0) + dense_scratch_bytes(conv_);
     }
+
+    bool abreast(const Workspace& workspace, int64_t) const override { return workspace.many; }
 
     Operations operations() const override {
         const ConvGeometry& g = conv_.geometry;
@@ -56,25 +57,38 @@ public:
             return;
         }
         float* values = reinterpret_cast<float*>(workspace.scratch.data());
-        code_.dense(conv, x, unfinished(before_pool_, values),
-                    workspace.scratch.data() + float_bytes(before_pool_, images));
+        code_.dense(conv, x, unfinished(before_pool_, values, finishing.abreast),
+                    workspace.scratch.data() + float_bytes_either_way(before_pool_, images));
         if (finish.pool) return code_.pool(values, before_pool_, images, finishing);
-        to_integers(values, images * out_shape.pixels());
+        to_integers(values, images, finishing.abreast.lanes);
         code_.finish_integers(reinterpret_cast<int32_t*>(values), images * out_shape.pixels(), finishing);
     }
 
 private:
-    // In place.
-    void to_integers(float* values, int64_t pixels) const {
-        const IntegerFinish& f = *finish.integers;
-        const int64_t stride = out_shape.stride();
-        for (int64_t pixel = 0; pixel < pixels; ++pixel, values += stride)
-            for (int64_t c = 0; c < stride; ++c) {
-                const double bound = f.bound[static_cast<size_t>(c)];
-                const double rounded = std::nearbyint(static_cast<double>(values[c]) * f.one);
-                const auto integer = static_cast<int32_t>(std::min(std::max(rounded, -bound), bound));
-                memcpy(values + c, &integer, sizeof integer);
-            }
+    // The nearest integer, the even one of two: doubles above 2^52 have no fraction, so the sum is rounded. (The library's
+    // function is a call for every value.)
+    static int32_t nearest(double v) {
+        constexpr double kShift = 3.0 * (int64_t{1} << 51);
+        return static_cast<int32_t>((v + kShift) - kShift);
+    }
+
+    // In place; `lanes`: of images abreast, or 0.
+    void to_integers(float* values, int64_t images, int64_t lanes) const {
+        const double one = finish.integers->one;
+        const std::vector<int32_t>& bounds = finish.integers->bound;
+        const auto convert = [one](float* value, double bound) {
+            const double v = static_cast<double>(*value) * one, least = v < -bound ? -bound : v;
+            const int32_t integer = nearest(least > bound ? bound : least);
+            memcpy(value, &integer, sizeof integer);
+        };
+        if (lanes) {
+            for (int64_t c = 0; c < out_shape.channels; ++c)
+                for (int64_t i = 0; i < out_shape.pixels() * lanes; ++i)
+                    convert(values++, bounds[static_cast<size_t>(c)]);
+            return;
+        }
+        for (int64_t pixel = 0; pixel < images * out_shape.pixels(); ++pixel)
+            for (int64_t c = 0; c < out_shape.stride(); ++c) convert(values++, bounds[static_cast<size_t>(c)]);
     }
 
     std::vector<double> weights_, bias_;

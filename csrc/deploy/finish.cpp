@@ -103,6 +103,9 @@ Finishing resolved(const Finish& f, const Workspace& workspace, int64_t images) 
     r.channels = out.shape.channels;
     r.stride = out.shape.stride();
     r.words = out.shape.words();
+    r.pixels = out.shape.pixels();
+    // A step that keeps both leaves both in the same way.
+    if (f.floats ? out.values_abreast : out.bits_abreast) r.abreast = Abreast::of(images);
     if (f.integers) {
         resolve_integers(r, f, workspace, images);
         return r;
@@ -130,8 +133,10 @@ Finishing resolved(const Finish& f, const Workspace& workspace, int64_t images) 
     return r;
 }
 
-Finishing unfinished(const Shape& shape, float* to) {
+Finishing unfinished(const Shape& shape, float* to, Abreast abreast) {
     Finishing f;
+    f.abreast = abreast;
+    f.pixels = shape.pixels();
     f.channels = shape.channels;
     f.stride = shape.stride();
     f.floats = to;
@@ -183,6 +188,11 @@ Operations operations_of(const Finish& f, int64_t values, bool from_sums) {
 
 int64_t float_bytes(const Shape& shape, int64_t images) {
     return ceil_div(images * shape.pixels() * shape.stride() * static_cast<int64_t>(sizeof(float)), 64) * 64;
+}
+
+int64_t float_bytes_either_way(const Shape& shape, int64_t images) {
+    if (images < usual_code().vertical_images) return float_bytes(shape, images);
+    return std::max(float_bytes(shape, images), Abreast::of(images).value_bytes(shape.channels, shape.pixels()));
 }
 
 Shape shape_of_output(const ConvGeometry& g, bool pool) {

@@ -19,12 +19,15 @@ Finish padded(Finish finish, int64_t channels);
 Finishing resolved(const Finish& finish, const Workspace& workspace, int64_t images);
 
 // Values before pooling: kept in the scratch memory, without any finishing but their stride.
-Finishing unfinished(const Shape& shape, float* to);
+Finishing unfinished(const Shape& shape, float* to, Abreast abreast = {});
 
 // What the finishing of `values` values takes. `from_sums`: they were integers, which a factor other than 1 made floats.
 Operations operations_of(const Finish& finish, int64_t values, bool from_sums = false);
 
 int64_t float_bytes(const Shape& shape, int64_t images);
+
+// Enough for both ways they may lie: so few images as no layer counts at a time are never abreast.
+int64_t float_bytes_either_way(const Shape& shape, int64_t images);
 
 Shape shape_of_output(const ConvGeometry& geometry, bool pool);
 

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <stdexcept>
 
+#include "arrange.h"
 #include "code.h"
 
 namespace bnnkit::deploy {
@@ -48,32 +49,60 @@ void check_order(const std::vector<StepPointer>& steps) {
     }
 }
 
-int64_t scratch_bytes(const std::vector<StepPointer>& steps, int64_t images) {
-    int64_t most = 0;
-    for (const StepPointer& step : steps) most = std::max(most, step->scratch_bytes(images));
-    return most;
+bool counts_many(const std::vector<StepPointer>& steps) {
+    return std::any_of(steps.begin(), steps.end(), [](const StepPointer& s) { return s->prefers_many(); });
 }
 
-int64_t workspace_bytes(const std::vector<StepPointer>& steps, int64_t images) {
-    int64_t bytes = 0;
-    for (const Buffer& b : buffers_of(steps)) {
-        bytes += b.has_floats ? images * b.shape.pixels() * b.shape.stride() * 4 : 0;
-        bytes += b.planes * images * b.shape.pixels() * b.shape.words() * 8;
-    }
-    return bytes + scratch_bytes(steps, images);
-}
+// What a chunk of images takes, whichever way their values and bits lie.
+struct Needs {
+    const int64_t images;
+    const bool either_way;  // so few images as no layer counts at a time are never abreast
+    const std::vector<Buffer> buffers;
+    int64_t scratch = 0;
 
-Workspace workspace_of(const std::vector<StepPointer>& steps, int64_t images) {
-    Workspace workspace;
-    workspace.buffers = buffers_of(steps);
-    for (Buffer& b : workspace.buffers) {
-        if (b.has_floats) b.floats = Memory(images * b.shape.pixels() * b.shape.stride() * 4);
-        // Reading whole vectors may pass the end of the last pixel.
-        b.bits = Memory(b.planes * images * b.shape.pixels() * b.shape.words() * 8 + 64);
+    Needs(const std::vector<StepPointer>& steps, int64_t images)
+        : images(images),
+          either_way(counts_many(steps) && images >= usual_code().vertical_images),
+          buffers(buffers_of(steps)) {
+        for (const StepPointer& step : steps) scratch = std::max(scratch, step->scratch_bytes(images));
+        if (either_way) scratch = std::max(scratch, arranging_bytes(buffers, images));
     }
-    workspace.scratch = Memory(scratch_bytes(steps, images));
-    return workspace;
-}
+
+    int64_t value_bytes(const Buffer& b) const {
+        if (!b.has_floats) return 0;
+        return std::max(b.value_bytes(images, false), either_way ? b.value_bytes(images, true) : 0);
+    }
+    int64_t bit_bytes(const Buffer& b) const {
+        return b.planes * std::max(b.plane_bytes(images, false), either_way ? b.plane_bytes(images, true) : 0);
+    }
+    int64_t bytes() const {
+        int64_t bytes = scratch;
+        for (const Buffer& b : buffers) bytes += value_bytes(b) + bit_bytes(b);
+        return bytes;
+    }
+
+    Workspace workspace() const {
+        Workspace w;
+        for (const Buffer& needed : buffers) {
+            Buffer& b = w.buffers.emplace_back();
+            b.shape = needed.shape, b.planes = needed.planes, b.has_floats = needed.has_floats;
+            b.floats = Memory(value_bytes(needed));
+            // Reading whole vectors may pass the end of the last pixel.
+            b.bits = Memory(bit_bytes(needed) + 64);
+        }
+        w.scratch = Memory(scratch);
+        return w;
+    }
+
+    bool are_met_by(const Workspace& w) const {
+        if (w.buffers.size() < buffers.size() || w.scratch.bytes() < scratch) return false;
+        for (size_t i = 0; i < buffers.size(); ++i)
+            if (w.buffers[i].shape != buffers[i].shape || w.buffers[i].planes < buffers[i].planes ||
+                w.buffers[i].has_floats < buffers[i].has_floats)
+                return false;
+        return true;
+    }
+};
 
 }  // namespace
 
@@ -94,13 +123,12 @@ Network::Network(std::vector<StepPointer> steps)
         throw std::invalid_argument("a network ends with a step that keeps floats of one pixel");
     check_order(steps_);
     int64_t& chunk = state_->chunk;
-    const bool many = std::any_of(steps_.begin(), steps_.end(), [](const StepPointer& s) { return s->prefers_many(); });
     const auto most = [&](int64_t bytes) {
         int64_t images = 1;
-        while (images < kMostImages && workspace_bytes(steps_, 2 * images) <= bytes) images *= 2;
+        while (images < kMostImages && Needs(steps_, 2 * images).bytes() <= bytes) images *= 2;
         return images;
     };
-    chunk = many ? most(usual_code().vertical_bytes) : 1;
+    chunk = counts_many(steps_) ? most(usual_code().vertical_bytes) : 1;
     if (chunk < usual_code().vertical_images) chunk = most(kChunkBytes);
 }
 
@@ -153,26 +181,19 @@ void run(const std::vector<Network*>& networks, const uint8_t* images, const int
     // Small batches: smaller chunks, so that every thread has one.
     const int64_t chunk = std::max<int64_t>(1, std::min(state.chunk, ceil_div(count, threads.count)));
     const int64_t chunks = ceil_div(count, chunk), workers = std::min<int64_t>(threads.count, chunks);
-    const std::vector<Buffer> needed = buffers_of(all);
-    const int64_t scratch = scratch_bytes(all, state.chunk);
-    const auto suits = [&](const Workspace& w) {
-        if (w.buffers.size() < needed.size() || w.scratch.bytes() < scratch) return false;
-        for (size_t i = 0; i < needed.size(); ++i)
-            if (w.buffers[i].shape != needed[i].shape || w.buffers[i].planes < needed[i].planes ||
-                w.buffers[i].has_floats < needed[i].has_floats)
-                return false;
-        return true;
-    };
-    if (!state.workspaces.empty() && !suits(state.workspaces.front())) state.workspaces.clear();
-    while (static_cast<int64_t>(state.workspaces.size()) < workers)
-        state.workspaces.push_back(workspace_of(all, state.chunk));
+    const Needs needs(all, state.chunk);
+    if (!state.workspaces.empty() && !needs.are_met_by(state.workspaces.front())) state.workspaces.clear();
+    while (static_cast<int64_t>(state.workspaces.size()) < workers) state.workspaces.push_back(needs.workspace());
 
     std::atomic<int64_t> next{0};
+    const Code& code = usual_code();
+    const bool many = counts_many(all);
     parallel_for(threads, workers, [&](int64_t begin, int64_t end) {
         for (int64_t worker = begin; worker < end; ++worker) {
             Workspace& workspace = state.workspaces[static_cast<size_t>(worker)];
             const auto run_step = [&](Network& network, size_t step, int64_t some) {
                 const auto before = std::chrono::steady_clock::now();
+                arrange(*network.steps_[step], workspace, some, code);
                 network.steps_[step]->run(workspace, some);
                 const auto spent = std::chrono::steady_clock::now() - before;
                 network.state_->nanoseconds[step] +=
@@ -181,13 +202,15 @@ void run(const std::vector<Network*>& networks, const uint8_t* images, const int
             for (int64_t c = next++; c < chunks; c = next++) {
                 const int64_t some = std::min(chunk, count - c * chunk);
                 workspace.pixels = images + c * chunk * image_bytes;
+                workspace.many = many && some >= code.vertical_images;
                 for (int64_t i = 0; i < some; ++i)
                     workspace.numbers[i] = numbers ? numbers[c * chunk + i] : c * chunk + i;
                 for (size_t step = 0; step < shared; ++step) run_step(first, step, some);
                 for (size_t n = 0; n < networks.size(); ++n) {
                     Network& network = *networks[n];
                     for (size_t step = shared; step < network.steps_.size(); ++step) run_step(network, step, some);
-                    const Buffer& last = workspace.buffers[static_cast<size_t>(network.steps_.back()->finish.out)];
+                    Buffer& last = workspace.buffers[static_cast<size_t>(network.steps_.back()->finish.out)];
+                    arrange_values(last, false, workspace, some, code);
                     float* to = logits + (static_cast<int64_t>(n) * count + c * chunk) * classes;
                     for (int64_t i = 0; i < some; ++i)
                         memcpy(to + i * classes, last.values() + i * last.shape.stride(),

@@ -18,14 +18,26 @@ public:
         masks_.resize(static_cast<size_t>(ceil_div(outputs, kPanelChannels) * channels * kPanelChannels), 0);
         for (int64_t o = 0; o < outputs; ++o) {
             int32_t* panel = masks_.data() + o / kPanelChannels * channels * kPanelChannels + o % kPanelChannels;
-            for (int64_t c = 0; c < channels; ++c) panel[c * kPanelChannels] = signs[o * channels + c] > 0 ? -1 : 0;
+            for (int64_t c = 0; c < channels; ++c) {
+                if (signs[o * channels + c] <= 0) continue;
+                panel[c * kPanelChannels] = -1;
+                positive_.push_back(static_cast<int32_t>(16 * c));
+            }
+            positive_end_.push_back(static_cast<int32_t>(positive_.size()));
         }
         sums_.channels = channels, sums_.outputs = outputs, sums_.in_stride = in_shape.stride();
         sums_.drop = drop;
         sums_.masks = masks_.data();
+        sums_.positive = positive_.data(), sums_.positive_end = positive_end_.data();
     }
 
-    int64_t scratch_bytes(int64_t) const override { return 0; }
+    int64_t scratch_bytes(int64_t) const override {
+        return in_shape.channels * 16 * static_cast<int64_t>(sizeof(int32_t));
+    }
+
+    bool abreast(const Workspace& workspace, int64_t) const override {
+        return workspace.buffers[static_cast<size_t>(in)].values_abreast;
+    }
 
     Operations operations() const override {
         const int64_t pixels = out_shape.pixels();
@@ -37,11 +49,11 @@ public:
 
     void run(Workspace& workspace, int64_t images) const override {
         code_.signed_sums(sums_, workspace.buffers[static_cast<size_t>(in)].integers(), images * in_shape.pixels(),
-                          resolved(finish, workspace, images));
+                          resolved(finish, workspace, images), workspace.scratch.data());
     }
 
 private:
-    std::vector<int32_t> masks_;
+    std::vector<int32_t> masks_, positive_, positive_end_{0};
     SignedSums sums_;
     const Code& code_ = usual_code();
 };

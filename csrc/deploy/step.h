@@ -2,9 +2,10 @@
 //
 // A packed network is a list of steps over numbered buffers. A step reads one buffer (or the images), computes float values or
 // integer sums per pixel and channel, and finishes them: shortcut, normalization, Hardtanh, quantization. What leaves a step is
-// values, bits, or both; values are float32, in networks of additions and bit operations int32. Everything is NHWC: channels of
+// values, bits, or both; values are float32, in networks of additions and bit operations int32. Buffers are NHWC: channels of
 // a pixel lie together, values padded to whole vectors of 16 channels, bits to whole words, so that the next layer's patches
-// are gathered by moving words.
+// are gathered by moving words. Or their images are abreast (abreast.h), where a step counts many at a time; what the
+// next step wants otherwise is turned before.
 #pragma once
 
 #include <array>
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include "../core/geometry.h"
+#include "abreast.h"
 #include "faults.h"
 
 namespace bnnkit::deploy {
@@ -110,11 +112,20 @@ struct Buffer {
     int planes = 0;
     bool has_floats = false;
     Memory floats, bits;
+    bool values_abreast = false, bits_abreast = false;  // how they were left
 
     float* values() const { return reinterpret_cast<float*>(floats.data()); }
     int32_t* integers() const { return reinterpret_cast<int32_t*>(floats.data()); }
     uint64_t* plane(int p, int64_t images) const {
-        return reinterpret_cast<uint64_t*>(bits.data()) + p * images * shape.pixels() * shape.words();
+        return reinterpret_cast<uint64_t*>(bits.data() + p * plane_bytes(images, bits_abreast));
+    }
+    int64_t value_bytes(int64_t images, bool abreast) const {
+        return abreast ? Abreast::of(images).value_bytes(shape.channels, shape.pixels())
+                       : images * shape.pixels() * shape.stride() * static_cast<int64_t>(sizeof(float));
+    }
+    int64_t plane_bytes(int64_t images, bool abreast) const {
+        return abreast ? Abreast::of(images).plane_bytes(shape.channels, shape.pixels())
+                       : images * shape.pixels() * shape.words() * static_cast<int64_t>(sizeof(uint64_t));
     }
 };
 
@@ -124,6 +135,7 @@ struct Workspace {
     std::array<int64_t, kMostImages> numbers{};  // of its images within their data set
     std::vector<Buffer> buffers;
     Memory scratch;
+    bool many = false;  // whether layers count many of the images at a time
 };
 
 // Of the bits that a layer reads, and of the codes of its converters.
@@ -145,7 +157,10 @@ public:
     virtual void run(Workspace& workspace, int64_t images) const = 0;
     virtual int64_t scratch_bytes(int64_t images) const = 0;
     virtual bool prefers_many() const { return false; }  // as many images at a time as there may be
-    virtual int64_t products() const { return 0; }       // of two codes, for one image
+    virtual bool reads_bits() const { return false; }    // of `in`, not its values
+    // Whether it wants what it reads, and leaves what it writes, with images abreast.
+    virtual bool abreast(const Workspace&, int64_t /*images*/) const { return false; }
+    virtual int64_t products() const { return 0; }  // of two codes, for one image
     virtual Operations operations() const = 0;
     virtual Gates take_gates() const { return {}; }     // since the last call
     virtual LayerHits take_hits() const { return {}; }  // since the last call

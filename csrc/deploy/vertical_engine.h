@@ -1,43 +1,26 @@
 // Convolutions whose numbers stand upright, see vertical_plan.h. Included inside run_code.h, in an instruction-set region.
 #pragma once
 
-// What happens to sums: Pixels::with(finishing, scale, body) calls body(finish), and finish(sums, pixel, first channel) does it
-// for 16 channels. finish.fetch(pixel, first channel) asks for the values it will read and write: those of neighbouring images
-// lie too far apart to be foreseen by a processor.
-inline void fetch_values(const Finishing& f, const float* residual, float* values, int64_t pixel, int64_t channel) {
-    const int64_t at = pixel * f.stride + channel;
-    if (residual) __builtin_prefetch(residual + at);
-    if (values) __builtin_prefetch(values + at, 1);
-}
-
+// What happens to sums: Pixels::with(finishing, scale, body) calls body(finish), and finish(sums, at) does it for 16 images of a
+// channel.
 struct FinishCodes {
     Finishing f;
-    BNNKIT_INLINE void operator()(const Ints16& sum, int64_t pixel, int64_t channel) const {
-        codes16(f, sum, pixel, channel);
-    }
-    BNNKIT_INLINE void fetch(int64_t, int64_t) const {}
+    BNNKIT_INLINE void operator()(const Ints16& sum, const ImagesOfChannel& at) const { codes16(f, sum, at); }
 };
 
 template <Ends kEnds>
 struct FinishFloats {
     Finishing f;
     SumScale scale;
-    BNNKIT_INLINE void operator()(const Ints16& sum, int64_t pixel, int64_t channel) const {
-        finish16<kEnds>(f, scaled(scale, sum, channel), pixel, channel);
-    }
-    BNNKIT_INLINE void fetch(int64_t pixel, int64_t channel) const {
-        fetch_values(f, f.residual, f.floats, pixel, channel);
+    BNNKIT_INLINE void operator()(const Ints16& sum, const ImagesOfChannel& at) const {
+        finish16<kEnds>(f, scaled(scale, sum, at), at);
     }
 };
 
 struct FinishIntegers {
     Finishing f;
-    BNNKIT_INLINE void operator()(const Ints16& sum, int64_t pixel, int64_t channel) const {
-        end16(f, shift_added(f.integers, sum, channel), pixel, channel);
-    }
-    BNNKIT_INLINE void fetch(int64_t pixel, int64_t channel) const {
-        fetch_values(f, reinterpret_cast<const float*>(f.integers.residual),
-                     reinterpret_cast<float*>(f.integers.values), pixel, channel);
+    BNNKIT_INLINE void operator()(const Ints16& sum, const ImagesOfChannel& at) const {
+        end16(f, shift_added(f.integers, sum, at), at);
     }
 };
 
@@ -64,35 +47,45 @@ struct IntegerPixels {
 template <class Pixels, bool kConverts, class Word>
 class VerticalWords {
 public:
-    VerticalWords(const VerticalLists& lists, const GatePlan& gate)
-        : l_(lists), gate_(gate), planes_(gate.thresholds ? 2 : 1), vectors_(ceil_div(lists.out_width, kLaneWords)) {}
+    VerticalWords(const VerticalLists& lists, bool gated)
+        : l_(lists), gated_(gated), vectors_(ceil_div(lists.out_width, kLaneWords)) {}
 
     int64_t scratch_bytes() const {
-        return planes_ * ((plane_words() + total_words() + sum_words()) * int64_t{sizeof(Word)} + kColumnBytes);
+        return row_bytes() + planes() * (plane_words() + total_words() + block_words()) * int64_t{sizeof(Word)};
     }
 
     // Returns how many gates were open.
     int64_t run(const ArrayInput& input, const SumScale& scale, const Finishing& finishing,
                 unsigned char* scratch) const {
-        Word* const bits = reinterpret_cast<Word*>(scratch);
-        Word* const totals = bits + planes_ * plane_words();
-        Word* const sums = totals + planes_ * total_words();
-        uint8_t* const columns = reinterpret_cast<uint8_t*>(sums + planes_ * sum_words());
+        LimitsOfVector* const of_row = reinterpret_cast<LimitsOfVector*>(scratch);
+        Word* const bits = reinterpret_cast<Word*>(scratch + row_bytes());
+        Word* const totals = bits + planes() * plane_words();
+        Word* const numbers = totals + planes() * total_words();
+        const char* plane = reinterpret_cast<const char*>(input.x);
+        for (int p = 0; p < planes(); ++p) {
+            place(plane, bits + p * plane_words());
+            plane += Abreast::of(input.images).plane_bytes(l_.channels, l_.height * l_.width);
+        }
         int64_t open = 0;
-        raise(input, bits);
         Pixels::with(finishing, scale, [&](const auto& finish) {
             for (int64_t y = 0; y < l_.out_height; ++y) {
-                for (int p = 0; p < planes_; ++p) add_totals(row_of(bits, p, y), totals + p * total_words());
-                for (int64_t first = 0; first < l_.outputs; first += 16) {
-                    const int64_t outputs = l_.outputs - first < 16 ? l_.outputs - first : 16;
-                    for (int p = 0; p < planes_; ++p)
-                        count(row_of(bits, p, y), totals + p * total_words(), y, first, outputs,
-                              sums + p * sum_words());
-                    for (int64_t x = 0; x < l_.out_width; x += kColumns)
-                        if (l_.code_limits)
-                            lower_codes(sums, finishing, input.images, y, x, first, outputs);
-                        else
-                            open += lower(sums, columns, input.images, y, x, first, outputs, finish);
+                find_limits(y, of_row);
+                for (int p = 0; p < planes(); ++p) add_totals(row_of(bits, p, y), totals + p * total_words());
+                for (int64_t first = 0; first < l_.outputs; first += kBlock) {
+                    const int64_t end = l_.outputs - first < kBlock ? l_.outputs : first + kBlock;
+                    for (int p = 0; p < planes(); ++p)
+                        count(row_of(bits, p, y), totals + p * total_words(), of_row, first, end,
+                              numbers + p * block_words());
+                    Word* of_output = numbers;
+                    for (int64_t o = first; o < end; ++o, of_output += output_words())
+                        if (gated_) {
+                            open += combine(of_output, of_output + block_words(), of_row, o, input.images);
+                            finish_row<true>(of_output, y, o, finish);
+                        } else if (l_.code_limits) {
+                            store_codes(of_output, of_row, y, o, finishing);
+                        } else {
+                            finish_row<false>(of_output, y, o, finish);
+                        }
                 }
             }
         });
@@ -101,59 +94,42 @@ public:
 
 private:
     static constexpr int kLaneWords = kLaneBytes / static_cast<int>(sizeof(Word));
-    static constexpr int64_t kColumns = 8;  // pixels of a row that are finished at a time
-    static constexpr int64_t kImages = 8 * sizeof(Word);
-    static constexpr int64_t kAhead = 2;  // images
-    // Numbers of two bytes at most, [byte][image][column][16 channels].
-    static constexpr int64_t kPlaneBytes = kImages * kColumns * 16, kColumnBytes = 2 * kPlaneBytes;
+    static constexpr int64_t kImages = 8 * sizeof(Word), kWordBytes = sizeof(Word);
+    // Outputs that are counted array by array, so that the bits of an array stay in a first-level cache.
+    static constexpr int64_t kBlock = kConverts ? 16 : 1;
 
+    int planes() const { return gated_ ? 2 : 1; }  // of activations
+    int64_t row_bytes() const { return ceil_div(vectors_ * int64_t{sizeof(LimitsOfVector)}, 64) * 64; }
     // Of one plane of activations.
     int64_t plane_words() const { return (l_.channels + 1) * l_.channel_words; }
     int64_t total_words() const { return l_.arrays * vectors_ * kMostVerticalPlanes * kLaneWords; }
-    int64_t sum_words() const { return 16 * l_.sum_planes * vectors_ * kLaneWords; }
-    int sum_bytes() const { return l_.sum_planes > 8 ? 2 : 1; }
+    int64_t row_words() const { return vectors_ * kLaneWords; }  // of an output row
+    // Planes of the numbers of a row of one channel, and with gates whether they are open.
+    int64_t output_words() const { return (number_planes() + 1) * row_words(); }
+    int64_t block_words() const { return kBlock * output_words(); }
+    int number_planes() const { return l_.sum_planes + (gated_ ? kGatedPlanes : 0); }
 
     // The word of the first tap of output row y, column 0.
     const Word* row_of(const Word* bits, int plane, int64_t y) const {
         return bits + plane * plane_words() + y * l_.stride_h * l_.row_words;
     }
 
-    // From words of a pixel's channels to words of a channel's images.
-    void raise(const ArrayInput& input, Word* bits) const {
-        const int64_t pixel_bytes = words_for(l_.channels) * 8, image_bytes = l_.height * l_.width * pixel_bytes;
-        memset(bits, 0, static_cast<size_t>(planes_ * plane_words()) * sizeof(Word));
-        uint16_t quarters[kColumns][kImages] = {};  // of words
-        for (int p = 0; p < planes_; ++p, bits += plane_words()) {
-            const char* const plane = reinterpret_cast<const char*>(input.x) + p * input.images * image_bytes;
-            for (int64_t y = 0; y < l_.height; ++y)
-                for (int64_t x = 0; x < l_.width; x += kColumns) {
-                    const int64_t count = l_.width - x < kColumns ? l_.width - x : kColumns;
-                    const char* from = plane + (y * l_.width + x) * pixel_bytes;
-                    for (int64_t first = 0; first < l_.channels; first += 16, from += sizeof quarters[0][0]) {
-                        const char* of_image = from;
-                        for (int64_t i = 0; i < input.images; ++i, of_image += image_bytes) {
-                            const char* pixel = of_image;
-                            for (int64_t c = 0; c < count; ++c, pixel += pixel_bytes)
-                                memcpy(&quarters[c][i], pixel, sizeof quarters[c][i]);
-                        }
-                        for (int64_t c = 0; c < count; ++c) raise_column(quarters[c], y, x + c, first, bits);
-                    }
+    // From [channel][row][column] to where lists find them.
+    void place(const char* plane, Word* bits) const {
+        memset(bits, 0, static_cast<size_t>(plane_words()) * sizeof(Word));
+        for (int64_t c = 0; c < l_.channels; ++c)
+            for (int64_t y = 0; y < l_.height; ++y, plane += l_.width * kWordBytes) {
+                Word* const row = bits + c * l_.channel_words + (y + l_.pad_h) * l_.row_words;
+                if (l_.stride_w == 1) {
+                    memcpy(row + l_.pad_w, plane, static_cast<size_t>(l_.width) * sizeof(Word));
+                    continue;
                 }
-        }
-    }
-
-    // 16 channels of one pixel.
-    void raise_column(const uint16_t (&quarters)[kImages], int64_t y, int64_t x, int64_t first, Word* bits) const {
-        const int64_t column = x + l_.pad_w;
-        Word* to = bits + first * l_.channel_words + (y + l_.pad_h) * l_.row_words +
-                   column % l_.stride_w * l_.phase_words + column / l_.stride_w;
-        alignas(64) uint8_t bytes[kImages];
-        Word raised[8];
-        for (int shift = 0; shift < 16; shift += 8) {
-            for (int64_t i = 0; i < kImages; ++i) bytes[i] = static_cast<uint8_t>(quarters[i] >> shift);
-            bits_of_bytes(bytes, raised);
-            for (int64_t c = 0; c < 8 && first + shift + c < l_.channels; ++c, to += l_.channel_words) *to = raised[c];
-        }
+                for (int64_t x = 0; x < l_.width; ++x) {
+                    const int64_t column = x + l_.pad_w;
+                    memcpy(row + column % l_.stride_w * l_.phase_words + column / l_.stride_w, plane + x * kWordBytes,
+                           sizeof(Word));
+                }
+            }
     }
 
     // ~T of every array and vector of an output row.
@@ -175,47 +151,97 @@ private:
 
     static int width(int planes) { return planes < kLeastPlanes ? kLeastPlanes : planes; }
 
-    // sums: [plane][channel of 16][words of the row]
-    void count(const Word* row, const Word* totals, int64_t y, int64_t first, int64_t outputs, Word* sums) const {
-        const int64_t row_words = vectors_ * kLaneWords, plane_words = 16 * row_words;
-        for (int64_t o = 0; o < outputs; ++o)
-            for (int64_t v = 0; v < vectors_; ++v) {
-                BitVector reached[kMostVerticalPlanes], number[kMostVerticalPlanes];
-                const int64_t column = v * kLaneWords, in_pattern = column % l_.columns;
-                const int64_t pattern_output =
-                    l_.pattern[y * l_.row_patterns + column / l_.columns] * l_.outputs + first + o;
-                zero(reached, l_.sum_planes);
-                for (int array = 0; array < l_.arrays; ++array) {
-                    const int64_t list = (first + o) * l_.arrays + array;
-                    const int total_planes = l_.total_planes[array];
-                    const Word* const total = totals + (array * vectors_ + v) * kMostVerticalPlanes * kLaneWords;
-                    // Without its lowest plane, to which nothing is added.
-                    for (int p = 1; p < total_planes; ++p) number[p - 1] = bits_at(total + p * kLaneWords);
-                    zero(number + total_planes - 1, width(total_planes) - total_planes + 1);
-                    add_bits(row + v * kLaneWords, l_.chosen + l_.chosen_end[list],
-                             l_.chosen_end[list + 1] - l_.chosen_end[list], number, width(total_planes));
-                    const BitVector lowest = bits_at(total);
-                    if constexpr (!kConverts) {
-                        reached[0] = lowest;
-                        for (int p = 0; p < total_planes; ++p) reached[p + 1] = number[p];
-                        continue;
-                    }
-                    const BitVector inverted = BitVector{} + l_.inverted[list];
-                    const int32_t* limit =
-                        l_.limits + (pattern_output * l_.arrays + array) * l_.thresholds * l_.columns + in_pattern;
-                    for (int j = 0; j < l_.thresholds; ++j, limit += l_.columns)
-                        add_bit(reached, l_.sum_planes, reaches(lowest, number, total_planes, limit) ^ inverted);
-                }
-                if (l_.code_limits) {
-                    const int32_t* limit = l_.code_limits + pattern_output * l_.columns + in_pattern;
-                    const BitVector code = reaches(reached[0], reached + 1, l_.sum_planes - 1, limit);
-                    store_bits(sums + o * row_words + v * kLaneWords,
-                               code ^ (BitVector{} + l_.code_inverted[first + o]));
-                    continue;
-                }
-                for (int p = 0; p < l_.sum_planes; ++p)
-                    store_bits(sums + p * plane_words + o * row_words + v * kLaneWords, reached[p]);
+    // Where the limits of a row's vectors begin: their pattern and, where it is wider than a vector, the place in it. Found once
+    // per row, for divisions take as long as counting a few numbers.
+    struct LimitsOfVector {
+        int64_t pattern, column;
+    };
+
+    void find_limits(int64_t y, LimitsOfVector* of_row) const {
+        for (int64_t v = 0; v < vectors_; ++v) {
+            const int64_t column = v * kLaneWords;
+            of_row[v] = {l_.pattern[y * l_.row_patterns + column / l_.columns], column % l_.columns};
+        }
+    }
+
+    // What outputs end as in row y of one plane of activations: numbers [output][plane][words of the row].
+    void count(const Word* row, const Word* totals, const LimitsOfVector* of_row, int64_t first, int64_t end,
+               Word* numbers) const {
+        for (int array = 0; array < l_.arrays; ++array)
+            for (int64_t o = first; o < end; ++o)
+                for (int64_t v = 0; v < vectors_; ++v)
+                    count_array(row + v * kLaneWords, totals, array, of_row[v], v, o,
+                                numbers + (o - first) * output_words() + v * kLaneWords);
+    }
+
+    void count_array(const Word* row, const Word* totals, int array, const LimitsOfVector& limits, int64_t v, int64_t o,
+                     Word* numbers) const {
+        const int64_t list = array * l_.outputs + o;
+        const int total_planes = l_.total_planes[array];
+        const Word* const total = totals + (array * vectors_ + v) * kMostVerticalPlanes * kLaneWords;
+        BitVector number[kMostVerticalPlanes];
+        // Without its lowest plane, to which nothing is added.
+        for (int p = 1; p < total_planes; ++p) number[p - 1] = bits_at(total + p * kLaneWords);
+        zero(number + total_planes - 1, width(total_planes) - total_planes + 1);
+        add_bits(row, l_.chosen + l_.chosen_end[list], l_.chosen_end[list + 1] - l_.chosen_end[list], number,
+                 width(total_planes));
+        const BitVector lowest = bits_at(total);
+        if constexpr (!kConverts) {
+            store_bits(numbers, lowest);
+            for (int p = 0; p < total_planes; ++p) store_bits(numbers + (p + 1) * row_words(), number[p]);
+            return;
+        }
+        BitVector reached[kMostVerticalPlanes];
+        for (int p = 0; p < l_.sum_planes; ++p) reached[p] = array ? bits_at(numbers + p * row_words()) : BitVector{};
+        const BitVector inverted = BitVector{} + l_.inverted[list];
+        const int32_t* limit =
+            l_.limits + (limits.pattern * l_.arrays * l_.outputs + list) * l_.thresholds * l_.columns + limits.column;
+        for (int j = 0; j < l_.thresholds; ++j, limit += l_.columns)
+            add_bit(reached, l_.sum_planes, reaches(lowest, number, total_planes, limit) ^ inverted);
+        for (int p = 0; p < l_.sum_planes; ++p) store_bits(numbers + p * row_words(), reached[p]);
+    }
+
+    // The codes of a vector of numbers.
+    BitVector code_of(const Word* numbers, const LimitsOfVector& limits, int64_t v, int64_t o) const {
+        BitVector reached[kMostVerticalPlanes];
+        for (int p = 0; p < l_.sum_planes; ++p) reached[p] = bits_at(numbers + p * row_words() + v * kLaneWords);
+        const int32_t* limit = l_.code_limits + (limits.pattern * l_.outputs + o) * l_.columns + limits.column;
+        return reaches(reached[0], reached + 1, l_.sum_planes - 1, limit) ^ (BitVector{} + l_.code_inverted[o]);
+    }
+
+    void store_codes(const Word* numbers, const LimitsOfVector* of_row, int64_t y, int64_t o,
+                     const Finishing& f) const {
+        char* to = reinterpret_cast<char*>(f.bits[0]) + (o * l_.out_height + y) * l_.out_width * kWordBytes;
+        for (int64_t v = 0; v < vectors_; ++v, to += kLaneBytes) {
+            const BitVector code = code_of(numbers, of_row[v], v, o);
+            const int64_t left = l_.out_width - v * kLaneWords;
+            if (left >= kLaneWords)
+                store_bits(to, code);
+            else
+                memcpy(to, &code, static_cast<size_t>(left) * sizeof(Word));
+        }
+    }
+
+    // Numbers become 2 * high + (open ? numbers : 0), followed by whether the gate is open. Returns how many are.
+    int64_t combine(Word* numbers, const Word* high, const LimitsOfVector* of_row, int64_t o, int64_t images) const {
+        Word* const opens = numbers + number_planes() * row_words();
+        for (int64_t v = 0; v < vectors_; ++v) {
+            const BitVector open = code_of(high, of_row[v], v, o);
+            BitVector carry{}, low = bits_at(numbers + v * kLaneWords) & open;
+            for (int p = 0; p < l_.sum_planes; ++p) {
+                Word* const to = numbers + p * row_words() + v * kLaneWords;
+                store_bits(to, low);
+                low = p + 1 < l_.sum_planes ? bits_at(to + row_words()) & open : BitVector{};
+                carry = add_two(low, bits_at(high + p * row_words() + v * kLaneWords), carry);
             }
+            store_bits(numbers + l_.sum_planes * row_words() + v * kLaneWords, low);
+            store_bits(numbers + (l_.sum_planes + 1) * row_words() + v * kLaneWords, carry);
+            store_bits(opens + v * kLaneWords, open);
+        }
+        const Word all = ~Word{0} >> (kImages - images);
+        int64_t count = 0;
+        for (int64_t x = 0; x < l_.out_width; ++x) count += __builtin_popcountll(opens[x] & all);
+        return count;
     }
 
     typedef int32_t Limits __attribute__((vector_size(4 * kLaneWords)));
@@ -226,107 +252,62 @@ private:
         Limits limits;
         memcpy(&limits, inverse, sizeof limits);
         const LaneNumbers limit = __builtin_convertvector(limits, LaneNumbers);
-        const auto plane = [&](int p) { return (BitVector)((limit << (kImages - 1 - p)) < 0); };
-        BitVector so_far = lowest | plane(0);
-        for (int p = 0; p < planes; ++p) so_far = majority(number[p], plane(p + 1), so_far);
-        return so_far & plane(planes + 1);
-    }
-
-    // From numbers that stand upright to sums of 16 channels, which are finished. Returns how many gates were open.
-    template <class Finish>
-    int64_t lower(const Word* sums, uint8_t* columns, int64_t images, int64_t y, int64_t x, int64_t first,
-                  int64_t outputs, const Finish& finish) const {
-        const int64_t count = l_.out_width - x < kColumns ? l_.out_width - x : kColumns;
-        for (int p = 0; p < planes_; ++p)
-            for (int byte = 0; byte < sum_bytes(); ++byte)
-                lower_bytes(sums + p * sum_words(), byte, x, count, outputs,
-                            columns + p * kColumnBytes + byte * kPlaneBytes);
-        const Ints16 negative = ints_at(l_.negative + first);
-        const auto sum_of = [&](const Ints16& number) {
-            if constexpr (kConverts) return number * l_.gain;
-            return ((number << 1) ^ negative) - negative;
-        };
-        const Ints16 thresholds = planes_ == 2 ? ints_at(gate_.thresholds + first) : Ints16{};
-        const uint32_t lanes = outputs < 16 ? (1u << outputs) - 1 : 0xFFFF;
-        const int64_t in_image = y * l_.out_width + x, pixels = l_.out_height * l_.out_width;
-        const int32_t* starts[kColumns];
-        for (int64_t c = 0; c < count; ++c) starts[c] = l_.start + l_.first_start[in_image + c] + first;
-        const Finish own = finish;  // a copy that no store can change stays in registers
-        int64_t open = 0;
-        for (int64_t image = 0; image < images; ++image) {
-            for (int64_t c = 0; c < count; ++c) own.fetch((image + kAhead) * pixels + in_image + c, first);
-            for (int64_t c = 0; c < count; ++c) {
-                const uint8_t* at = columns + (image * kColumns + c) * 16;
-                const Ints16 start = ints_at(starts[c]);
-                Ints16 sum = sum_of(number_at(at)) + start;
-                if (planes_ == 2) {
-                    const Ints16 low = sum, high = sum_of(number_at(at + kColumnBytes)) + start;
-                    const Ints16 opens = high >= thresholds;
-                    sum = high + high + (low & opens);
-                    open += __builtin_popcount(sign_mask(opens) & lanes);
-                }
-                own(sum, image * pixels + in_image + c, first);
-            }
+        const auto is_set = [&](int p) { return (limit << (kImages - 1 - p)) < 0; };
+        BitVector so_far = lowest | (BitVector)is_set(0);
+        for (int p = 0; p < planes; ++p) {
+            const auto either = (LaneNumbers)(number[p] | so_far), both = (LaneNumbers)(number[p] & so_far);
+            so_far = (BitVector)(is_set(p + 1) ? either : both);
         }
-        return open;
+        return so_far & (BitVector)is_set(planes + 1);
     }
 
-    // From codes that stand upright to those of 16 channels side by side.
-    void lower_codes(const Word* sums, const Finishing& finishing, int64_t images, int64_t y, int64_t x, int64_t first,
-                     int64_t outputs) const {
-        const Finishing f = finishing;
-        constexpr int kOctets = sizeof(Word);
-        const int64_t row_words = vectors_ * kLaneWords;
-        const int64_t count = l_.out_width - x < kColumns ? l_.out_width - x : kColumns;
-        alignas(64) uint8_t octets[16][kColumns * kOctets] = {}, columns[kColumns * kOctets][16];
-        for (int64_t o = 0; o < outputs; ++o)
-            memcpy(octets[o], sums + o * row_words + x, static_cast<size_t>(count) * kOctets);
-        transpose_bytes(octets, columns[0], 16);
-        uint16_t masks[kImages][kColumns];
-        for (int64_t c = 0; c < count; ++c)
-            for (int64_t octet = 0; octet < kOctets; ++octet) {
-                uint16_t some[8];
-                masks_of_bytes(columns[c * kOctets + octet], some);
-                for (int64_t i = 0; i < 8; ++i) masks[octet * 8 + i][c] = some[i];
+    // From numbers that stand upright to sums of images, which are finished.
+    template <bool kGated, class Finish>
+    void finish_row(const Word* numbers, int64_t y, int64_t o, const Finish& finish) const {
+        static constexpr int32_t kBits[16] = {1,      1 << 1, 1 << 2,  1 << 3,  1 << 4,  1 << 5,  1 << 6,  1 << 7,
+                                              1 << 8, 1 << 9, 1 << 10, 1 << 11, 1 << 12, 1 << 13, 1 << 14, 1 << 15};
+        const Finish own = finish;  // a copy that no store can change stays in registers
+        const int64_t in_image = y * l_.out_width, first = o * l_.out_height * l_.out_width + in_image;
+        const int planes = number_planes();
+        const Word* const opens = numbers + planes * row_words();
+        const Ints16 bits = ints_at(kBits), negative = Ints16{} + l_.negative[o];
+        for (int64_t x = 0; x < l_.out_width; ++x) {
+            alignas(64) uint8_t low[kImages], high[kImages];
+            bytes_of_planes(numbers + x, row_words(), planes < 8 ? planes : 8, low);
+            if (planes > 8) bytes_of_planes(numbers + 8 * row_words() + x, row_words(), planes - 8, high);
+            const int32_t start = l_.start[l_.first_start[in_image + x] + o];
+            for (int64_t image = 0; image < own.f.abreast.lanes; image += 16) {
+                Ints16 sum = ints_of_bytes(low + image);
+                if (planes > 8) sum += ints_of_bytes(high + image) << 8;
+                if constexpr (kConverts)
+                    sum = sum * l_.gain;
+                else
+                    sum = ((sum << 1) ^ negative) - negative;
+                if constexpr (kGated) {
+                    const auto open = static_cast<int32_t>(static_cast<uint16_t>(opens[x] >> image));
+                    sum += (((Ints16{} + open) & bits) > 0) & (Ints16{} + start);
+                    sum += start + start;
+                } else {
+                    sum += start;
+                }
+                own(sum, ImagesOfChannel{o, first + x, image});
             }
-        const int64_t in_image = y * l_.out_width + x, pixels = l_.out_height * l_.out_width;
-        for (int64_t image = 0; image < images; ++image)
-            for (int64_t c = 0; c < count; ++c)
-                store_half_word(f, 0, image * pixels + in_image + c, first, masks[image][c]);
-    }
-
-    Ints16 number_at(const uint8_t* at) const {
-        const Ints16 low = ints_of_bytes(at);
-        return sum_bytes() == 1 ? low : low + (ints_of_bytes(at + kPlaneBytes) << 8);
-    }
-
-    // to: [image][column][16 channels]
-    void lower_bytes(const Word* sums, int byte, int64_t x, int64_t count, int64_t outputs, uint8_t* to) const {
-        const int64_t row_words = vectors_ * kLaneWords;
-        const int planes = l_.sum_planes - 8 * byte < 8 ? l_.sum_planes - 8 * byte : 8;
-        for (int64_t c = 0; c < count; ++c) {
-            alignas(64) uint8_t numbers[16][kImages];
-            for (int64_t o = 0; o < outputs; ++o)
-                bytes_of_planes(sums + (8 * byte * 16 + o) * row_words + x + c, 16 * row_words, planes, numbers[o]);
-            for (int64_t o = outputs; o < 16; ++o) memset(numbers[o], 0, sizeof numbers[o]);
-            transpose_bytes(numbers, to + c * 16, kColumns * 16);
         }
     }
 
     const VerticalLists& l_;
-    const GatePlan& gate_;
-    const int planes_;       // of activations
+    const bool gated_;
     const int64_t vectors_;  // of an output row
 };
 
 template <class Pixels, bool kConverts>
 class Vertical : public ArrayCode {
 public:
-    Vertical(const VerticalArray& array) : l_(array.lists), gate_(array.gate) {}
+    Vertical(const VerticalArray& array) : l_(array.lists), gated_(array.gated) {}
 
     int64_t scratch_bytes() const override {
-        const int64_t many = VerticalWords<Pixels, kConverts, uint64_t>(l_, gate_).scratch_bytes();
-        const int64_t few = VerticalWords<Pixels, kConverts, uint32_t>(l_, gate_).scratch_bytes();
+        const int64_t many = VerticalWords<Pixels, kConverts, uint64_t>(l_, gated_).scratch_bytes();
+        const int64_t few = VerticalWords<Pixels, kConverts, uint32_t>(l_, gated_).scratch_bytes();
         return many < few ? few : many;
     }
 
@@ -335,7 +316,7 @@ public:
         const int64_t open = input.images > kMostVerticalImages / 2
                                  ? run_words<uint64_t>(input, scale, finishing, scratch)
                                  : run_words<uint32_t>(input, scale, finishing, scratch);
-        if (!gate_.thresholds) return;
+        if (!gated_) return;
         __atomic_fetch_add(&open_, open, __ATOMIC_RELAXED);
         __atomic_fetch_add(&gates_, input.images * l_.out_height * l_.out_width * l_.outputs, __ATOMIC_RELAXED);
     }
@@ -348,11 +329,11 @@ private:
     template <class Word>
     int64_t run_words(const ArrayInput& input, const SumScale& scale, const Finishing& finishing,
                       unsigned char* scratch) const {
-        return VerticalWords<Pixels, kConverts, Word>(l_, gate_).run(input, scale, finishing, scratch);
+        return VerticalWords<Pixels, kConverts, Word>(l_, gated_).run(input, scale, finishing, scratch);
     }
 
     const VerticalLists& l_;
-    const GatePlan gate_;
+    const bool gated_;
     mutable int64_t open_ = 0, gates_ = 0;
 };
 

@@ -29,11 +29,12 @@ struct VerticalPlan::Row {
     int32_t offset;
 };
 
-bool VerticalPlan::suits(const AdcArgs& adc) {
+bool VerticalPlan::suits(const AdcArgs& adc, bool gated) {
     const BinaryConv& conv = adc.conv;
     const int64_t rows = conv.layout.taps * conv.layout.channels;
     return conv.w_planes == 1 && conv.geometry.groups == 1 && adc.level_count != 1 && even(adc) &&
-           planes_for(rows) + 1 < kMostVerticalPlanes && planes_for(conv.layout.arrays() * thresholds_of(adc)) <= 8;
+           planes_for(rows) + 1 + (gated ? kGatedPlanes : 0) <= kMostVerticalPlanes &&
+           planes_for(conv.layout.arrays() * thresholds_of(adc)) <= 8;
 }
 
 VerticalPlan::VerticalPlan(const AdcArgs& adc, const BorderClasses& borders, const VerticalCodes& codes,
@@ -73,12 +74,12 @@ VerticalPlan::VerticalPlan(const AdcArgs& adc, const BorderClasses& borders, con
     const int64_t row_words = conv.layout.row_words();
     chosen_end_.push_back(0);
     std::vector<int64_t> k(static_cast<size_t>(borders.count()));
-    for (int64_t output = 0; output < l.outputs; ++output) {
-        const uint64_t* w = conv.w + output * row_words;
-        const auto is_set = [](const uint64_t* words, int64_t bit) {
-            return words[bit / kWordBits] >> (bit % kWordBits) & 1;
-        };
-        for (int array = 0; array < l.arrays; ++array) {
+    for (int array = 0; array < l.arrays; ++array)
+        for (int64_t output = 0; output < l.outputs; ++output) {
+            const uint64_t* w = conv.w + output * row_words;
+            const auto is_set = [](const uint64_t* words, int64_t bit) {
+                return words[bit / kWordBits] >> (bit % kWordBits) & 1;
+            };
             const auto& rows = arrays[static_cast<size_t>(array)];
             const int64_t ones =
                 std::count_if(rows.begin(), rows.end(), [&](const Row& row) { return is_set(w, row.bit); });
@@ -96,21 +97,12 @@ VerticalPlan::VerticalPlan(const AdcArgs& adc, const BorderClasses& borders, con
                 k[static_cast<size_t>(c)] =
                     2 * ones_inside - (converts ? borders.valid_rows(c, array) : borders.valid_rows(c));
             }
-            const int64_t full = int64_t{1} << total_planes_[static_cast<size_t>(array)];
-            if (!converts) {
-                negative_[static_cast<size_t>(output)] = sums_ones ? 0 : -1;
-                for (int32_t c = 0; c < borders.count(); ++c)
-                    start_[static_cast<size_t>(c * l.padded_outputs + output)] =
-                        static_cast<int32_t>((sums_ones ? -2 : 2) * (full - 1) - k[static_cast<size_t>(c)]);
-                continue;
-            }
-            find_limits(adc, output, array, k, sums_ones);
+            if (converts)
+                find_limits(adc, output, array, k, sums_ones);
+            else
+                find_starts(output, k, sums_ones);
         }
-        if (converts) {
-            for (int32_t c = 0; c < borders.count(); ++c)
-                start_[static_cast<size_t>(c * l.padded_outputs + output)] = l.arrays * adc.levels[0];
-        }
-    }
+    if (converts) std::fill(start_.begin(), start_.end(), l.arrays * adc.levels[0]);
     if (codes.thresholds) {
         find_codes(codes);
         l.code_limits = code_limits_.data(), l.code_inverted = code_inverted_.data();
@@ -128,12 +120,20 @@ void VerticalPlan::fill_up(std::vector<int32_t>& list, std::vector<int64_t>& end
 }
 
 // `k` is K by border class, see vertical_plan.h.
+void VerticalPlan::find_starts(int64_t output, const std::vector<int64_t>& k, bool sums_ones) {
+    const int64_t full = int64_t{1} << total_planes_[0];
+    negative_[static_cast<size_t>(output)] = sums_ones ? 0 : -1;
+    for (size_t c = 0; c < k.size(); ++c)
+        start_[c * static_cast<size_t>(lists_.padded_outputs) + static_cast<size_t>(output)] =
+            static_cast<int32_t>((sums_ones ? -2 : 2) * (full - 1) - k[c]);
+}
+
 void VerticalPlan::find_limits(const AdcArgs& adc, int64_t output, int array, const std::vector<int64_t>& k,
                                bool sums_ones) {
     const VerticalLists& l = lists_;
     const int64_t full = int64_t{1} << total_planes_[static_cast<size_t>(array)];
     for (size_t pattern = 0; pattern < patterns_.size(); ++pattern) {
-        const int64_t list = (static_cast<int64_t>(pattern) * l.outputs + output) * l.arrays + array;
+        const int64_t list = (static_cast<int64_t>(pattern) * l.arrays + array) * l.outputs + output;
         int32_t* to = limits_.data() + list * l.thresholds * l.columns;
         for (int j = 0; j < l.thresholds; ++j)
             for (const int32_t border_class : patterns_[pattern]) {
@@ -148,15 +148,16 @@ void VerticalPlan::find_limits(const AdcArgs& adc, int64_t output, int array, co
 void VerticalPlan::find_codes(const VerticalCodes& codes) {
     const VerticalLists& l = lists_;
     const int64_t largest = int64_t{1} << l.sum_planes;  // past all numbers
+    const auto flips = [&](int64_t output) { return codes.flip && codes.flip[output] != 0; };
     const auto gain_of = [&](int64_t output) {
-        return (codes.flip[output] != 0) != (negative_[static_cast<size_t>(output)] != 0) ? -gain_ : gain_;
+        return flips(output) != (negative_[static_cast<size_t>(output)] != 0) ? -gain_ : gain_;
     };
     for (int64_t output = 0; output < l.outputs; ++output)
         code_inverted_.push_back(gain_of(output) < 0 ? ~uint64_t{0} : 0);
     for (const std::vector<int32_t>& pattern : patterns_)
         for (int64_t output = 0; output < l.outputs; ++output)
             for (const int32_t border_class : pattern) {
-                const int64_t sign = codes.flip[output] ? -1 : 1, gain = gain_of(output);
+                const int64_t sign = flips(output) ? -1 : 1, gain = gain_of(output);
                 const int64_t start = sign * start_[static_cast<size_t>(border_class * l.padded_outputs + output)];
                 const int64_t needed = codes.thresholds[output] - start;  // gain * number >= needed
                 int64_t limit = needed <= 0 ? 0 : largest;                // of gain 0

@@ -24,8 +24,9 @@ namespace bnnkit::deploy {
 
 constexpr int64_t kMostVerticalImages = 64;
 constexpr int kMostVerticalPlanes = 16;
+constexpr int kGatedPlanes = 2;  // that 2 * high + low has more than either
 
-// Where only codes of one bit are kept: whether sum * (flip ? -1 : 1) >= threshold, per output; or none.
+// Where only codes of one bit are kept, or for gates: whether sum * (flip ? -1 : 1) >= threshold, per output; or none.
 struct VerticalCodes {
     const int32_t *thresholds = nullptr, *flip = nullptr;
 };
@@ -45,10 +46,10 @@ struct VerticalLists {
     // Offsets from the word of an output's first tap.
     const int32_t *rows, *chosen;
     const int64_t *rows_end,
-        *chosen_end;           // [1 + arrays], [1 + outputs * arrays]: where lists end; the first begins at 0
-    const uint64_t* inverted;  // [outputs][arrays]: ~0 where a threshold is reached if V does not reach the limit
+        *chosen_end;           // [1 + arrays], [1 + arrays * outputs]: where lists end; the first begins at 0
+    const uint64_t* inverted;  // [arrays][outputs]: ~0 where a threshold is reached if V does not reach the limit
     const int32_t* pattern;    // [out_height][row_patterns]
-    const int32_t* limits;     // ~limit, [pattern][outputs][arrays][thresholds][columns]
+    const int32_t* limits;     // ~limit, [pattern][arrays][outputs][thresholds][columns]
     // Sum of an output = number of thresholds reached * gain + start; without converter +-2 * V + start.
     int32_t gain;
     const int32_t *negative, *start;  // [padded outputs], -1 or 0; [border class][padded outputs]
@@ -62,7 +63,7 @@ struct VerticalLists {
 class VerticalPlan {
 public:
     // Whether there is a plan for such a layer.
-    static bool suits(const AdcArgs& adc);
+    static bool suits(const AdcArgs& adc, bool gated);
 
     // `adc` has its weights, of which those of the first plane are read, and a converter, or no levels (level_count 0).
     VerticalPlan(const AdcArgs& adc, const BorderClasses& borders, const VerticalCodes& codes, int64_t columns);
@@ -76,6 +77,7 @@ private:
     void place(const ConvGeometry& g);
     void fill_up(std::vector<int32_t>& list, std::vector<int64_t>& ends) const;
     void find_patterns(const BorderClasses& borders);
+    void find_starts(int64_t output, const std::vector<int64_t>& k, bool sums_ones);
     void find_limits(const AdcArgs& adc, int64_t output, int array, const std::vector<int64_t>& k, bool sums_ones);
     void find_codes(const VerticalCodes& codes);
 

@@ -31,7 +31,12 @@ public:
     }
 
     int64_t scratch_bytes(int64_t images) const override {
-        return float_bytes(out_shape, images) + float_bytes(in_shape, window_.level_values.empty() ? 0 : images);
+        return float_bytes_either_way(out_shape, images) +
+               float_bytes_either_way(in_shape, window_.level_values.empty() ? 0 : images);
+    }
+
+    bool abreast(const Workspace& workspace, int64_t) const override {
+        return workspace.buffers[static_cast<size_t>(in)].values_abreast;
     }
 
     Operations operations() const override {
@@ -50,18 +55,19 @@ public:
         const int64_t pixels = images * out_shape.pixels();
         if (window_.integers) {
             int32_t* to = reinterpret_cast<int32_t*>(workspace.scratch.data());
-            pool(from.integers(), images, to);
+            pool(from.integers(), images, finishing.abreast, to);
             code_.finish_integers(to, pixels, finishing);
             return;
         }
         float* to = reinterpret_cast<float*>(workspace.scratch.data());
         const float* values = from.values();
         if (!window_.level_values.empty()) {
-            float* quantized = to + float_bytes(out_shape, images) / static_cast<int64_t>(sizeof(float));
-            quantize(values, images * in_shape.pixels() * in_shape.stride(), quantized);
+            float* quantized = to + float_bytes_either_way(out_shape, images) / static_cast<int64_t>(sizeof(float));
+            quantize(values, from.value_bytes(images, from.values_abreast) / static_cast<int64_t>(sizeof(float)),
+                     quantized);
             values = quantized;
         }
-        pool(values, images, to);
+        pool(values, images, finishing.abreast, to);
         code_.finish(to, pixels, finishing);
     }
 
@@ -80,47 +86,53 @@ private:
     }
     static int32_t mean_of(int32_t a, int32_t b, int32_t c, int32_t d) { return (a + b + c + d) >> 2; }
 
-    template <class T>
-    void pool(const T* values, int64_t images, T* to) const {
-        window_.maximum ? maxima(values, images, to) : means(values, images, to);
+    // Where values lie: channels of a pixel together, or images abreast.
+    struct Strides {
+        int64_t group, pixel, neighbours;  // of an image or channel; of a pixel; values that lie together
+    };
+
+    static Strides strides_of(const Shape& shape, Abreast abreast) {
+        if (abreast.lanes) return {shape.pixels() * abreast.lanes, abreast.lanes, abreast.lanes};
+        return {shape.pixels() * shape.stride(), shape.stride(), shape.channels};
     }
 
     template <class T>
-    void means(const T* values, int64_t images, T* to) const {
-        const int64_t channels = in_shape.channels, stride = in_shape.stride(), row = in_shape.width * stride;
-        for_each_pixel(images, to, [&](int64_t image, int64_t y, int64_t x, T* pixel) {
-            const T* top = values + ((image * in_shape.height + y) * in_shape.width + x) * stride;
-            if (window_.size == 1)
-                std::copy(top, top + channels, pixel);
-            else
-                for (int64_t c = 0; c < channels; ++c)
-                    pixel[c] = mean_of(top[c], top[stride + c], top[row + c], top[row + stride + c]);
-        });
-    }
-
-    template <class T>
-    void maxima(const T* values, int64_t images, T* to) const {
-        const int64_t channels = in_shape.channels, stride = in_shape.stride();
-        for_each_pixel(images, to, [&](int64_t image, int64_t y, int64_t x, T* pixel) {
-            std::fill(pixel, pixel + channels, std::numeric_limits<T>::lowest());
-            for (int64_t ky = std::max<int64_t>(y, 0); ky < std::min(y + window_.size, in_shape.height); ++ky)
-                for (int64_t kx = std::max<int64_t>(x, 0); kx < std::min(x + window_.size, in_shape.width); ++kx) {
-                    const T* from = values + ((image * in_shape.height + ky) * in_shape.width + kx) * stride;
-                    for (int64_t c = 0; c < channels; ++c) pixel[c] = std::max(pixel[c], from[c]);
-                }
-        });
-    }
-
-    // each(image, first row, first column, to) fills the channels of a pixel, which are then repeated.
-    template <class T, class Each>
-    void for_each_pixel(int64_t images, T* to, const Each& each) const {
-        const int64_t channels = in_shape.channels;
-        for (int64_t image = 0; image < images; ++image)
+    void pool(const T* values, int64_t images, Abreast abreast, T* to) const {
+        const int64_t groups = abreast.lanes ? in_shape.channels : images;
+        const Strides from = strides_of(in_shape, abreast), out = strides_of(out_shape, abreast);
+        for (int64_t group = 0; group < groups; ++group, values += from.group) {
+            T* pixel = to + group * out.group;
             for (int64_t y = 0; y < out_shape.height; ++y)
-                for (int64_t x = 0; x < out_shape.width; ++x, to += out_shape.stride()) {
-                    each(image, y * window_.stride - window_.pad, x * window_.stride - window_.pad, to);
-                    for (int64_t r = 1; r < window_.repeats; ++r) std::copy(to, to + channels, to + r * channels);
+                for (int64_t x = 0; x < out_shape.width; ++x, pixel += out.pixel) {
+                    window_.maximum ? maxima(values, from, y, x, pixel) : means(values, from, y, x, pixel);
+                    for (int64_t r = 1; r < window_.repeats; ++r) {
+                        T* const again = pixel + r * (abreast.lanes ? groups * out.group : from.neighbours);
+                        std::copy(pixel, pixel + from.neighbours, again);
+                    }
                 }
+        }
+    }
+
+    template <class T>
+    void means(const T* values, const Strides& from, int64_t y, int64_t x, T* to) const {
+        const int64_t row = in_shape.width * from.pixel;
+        const T* top = values + y * window_.stride * row + x * window_.stride * from.pixel;
+        if (window_.size == 1)
+            std::copy(top, top + from.neighbours, to);
+        else
+            for (int64_t i = 0; i < from.neighbours; ++i)
+                to[i] = mean_of(top[i], top[from.pixel + i], top[row + i], top[row + from.pixel + i]);
+    }
+
+    template <class T>
+    void maxima(const T* values, const Strides& from, int64_t y, int64_t x, T* to) const {
+        std::fill(to, to + from.neighbours, std::numeric_limits<T>::lowest());
+        const int64_t top = y * window_.stride - window_.pad, left = x * window_.stride - window_.pad;
+        for (int64_t ky = std::max<int64_t>(top, 0); ky < std::min(top + window_.size, in_shape.height); ++ky)
+            for (int64_t kx = std::max<int64_t>(left, 0); kx < std::min(left + window_.size, in_shape.width); ++kx) {
+                const T* some = values + (ky * in_shape.width + kx) * from.pixel;
+                for (int64_t i = 0; i < from.neighbours; ++i) to[i] = std::max(to[i], some[i]);
+            }
     }
 
     const Window window_;

@@ -6,6 +6,7 @@
 #include "plain_threads.h"
 #include "random_conv.h"
 #include "random_converter.h"
+#include "turned_buffers.h"
 #include "usable_codes.h"
 
 using namespace bnnkit;
@@ -72,20 +73,33 @@ struct IntegerEnding {
         return value + bias_out[c];
     }
 
-    // value(pixel, channel) of every code must be what `expected` says, and its bit, too.
+    // value(pixel, channel) of every code must be what `expected` says, and its bit, too. `images`: not 0 where the pixels of
+    // that many are abreast.
     template <class Run, class Expected>
-    void check(const std::string& what, const Run& body, const Expected& expected) const {
+    void check(const std::string& what, int64_t images, const Run& body, const Expected& expected) const {
+        const Shape one{shape.channels, images ? shape.pixels() / images : 0, 1};
         for (const NamedCode& named : usable_codes()) {
-            std::vector<int32_t> values(static_cast<size_t>(shape.pixels() * shape.stride()));
+            std::vector<int32_t> values(static_cast<size_t>(shape.pixels() * shape.stride())), residual_abreast;
             std::vector<uint64_t> bits(static_cast<size_t>(shape.pixels() * shape.words()));
             Finishing f;
             f.channels = shape.channels, f.stride = shape.stride(), f.words = shape.words();
             f.planes = thresholds.empty() ? 0 : 1;
-            f.bits[0] = bits.data();
             f.integers = parameters();
+            if (images) {
+                f.abreast = Abreast::of(images), f.pixels = one.pixels();
+                values.resize(static_cast<size_t>(one.channels * one.pixels() * f.abreast.lanes));
+                bits.resize(static_cast<size_t>(plane_words_abreast(one, images)));
+                if (!residual.empty()) residual_abreast = values_abreast(residual, one, images);
+                if (!residual.empty()) f.integers.residual = residual_abreast.data();
+            }
+            f.bits[0] = bits.data();
             f.integers.values = values.data();
             body(named.code(), f);
-            check::describe(name_of(named.isa), ", ", what);
+            if (images) {
+                values = values_together(values, one, images);
+                bits = turned_bits(bits, one, images, 1, false);
+            }
+            check::describe(name_of(named.isa), images ? ", abreast, " : ", ", what);
             std::vector<int64_t> got, wanted;
             std::vector<bool> got_bits, wanted_bits;
             for (int64_t p = 0; p < shape.pixels(); ++p)
@@ -164,7 +178,7 @@ TEST("deploy: blocks of integers") {
         const auto sums = sums_of(dense, converts ? &converter.table : nullptr);
         const IntegerEnding ending(random, g.out_channels, g.batch * g.out_pixels());
         ending.check(
-            dense.text(),
+            dense.text(), 0,
             [&](const Code& code, const Finishing& f) {
                 const Panels panels(packed.conv, code.panel_columns);
                 const CountConverter counts(converter.args, borders, code.converter_shift, code.converter_has_lookup);
@@ -184,14 +198,19 @@ TEST("deploy: integers that are values already, and sums of values with signs") 
     Random random(2);
     for (int i = 0; i < 200; ++i) {
         const int64_t channels = random_channels(random), outputs = random_channels(random);
-        const int64_t pixels = random.between(1, 9), stride = Shape{channels}.stride();
+        const int64_t images = random.chance(80) ? random.between(1, 4) : random.between(5, kMostVerticalImages);
+        const int64_t pixels = images * random.between(1, 4), stride = Shape{channels}.stride();
         std::vector<int32_t> values;
         for (int64_t v = 0; v < pixels * stride; ++v)
             values.push_back(static_cast<int32_t>(random.between(-90000, 90000)));
+        const auto turned = values_abreast(values, {channels, pixels / images, 1}, images);
+        const auto values_of = [&](const Finishing& f) { return f.abreast.lanes ? turned.data() : values.data(); };
         const IntegerEnding ending(random, channels, pixels);
-        ending.check(
-            "values", [&](const Code& code, const Finishing& f) { code.finish_integers(values.data(), pixels, f); },
-            [&](int64_t p, int64_t c) { return ending.ended(values[static_cast<size_t>(p * stride + c)], p, c); });
+        for (const int64_t abreast : {int64_t{0}, images})
+            ending.check(
+                "values", abreast,
+                [&](const Code& code, const Finishing& f) { code.finish_integers(values_of(f), pixels, f); },
+                [&](int64_t p, int64_t c) { return ending.ended(values[static_cast<size_t>(p * stride + c)], p, c); });
 
         std::vector<int32_t> masks(static_cast<size_t>(padded(outputs) * channels));
         const auto mask_at = [&](int64_t output, int64_t channel) -> int32_t& {
@@ -204,19 +223,30 @@ TEST("deploy: integers that are values already, and sums of values with signs") 
         sums.channels = channels, sums.outputs = outputs, sums.in_stride = stride;
         sums.drop = static_cast<int>(random.between(0, 3));
         sums.masks = masks.data();
+        std::vector<int32_t> positive, positive_end{0};
+        for (int64_t o = 0; o < outputs; ++o) {
+            for (int64_t c = 0; c < channels; ++c)
+                if (mask_at(o, c)) positive.push_back(static_cast<int32_t>(16 * c));
+            positive_end.push_back(static_cast<int32_t>(positive.size()));
+        }
+        sums.positive = positive.data(), sums.positive_end = positive_end.data();
+        const Memory scratch(channels * 64);
         IntegerEnding summed(random, outputs, pixels);
         summed.lift = 0;
-        summed.check(
-            "signed sums of " + std::to_string(channels) + " channels",
-            [&](const Code& code, const Finishing& f) { code.signed_sums(sums, values.data(), pixels, f); },
-            [&](int64_t p, int64_t o) {
-                int64_t sum = 0;
-                for (int64_t c = 0; c < channels; ++c) {
-                    const int64_t value = values[static_cast<size_t>(p * stride + c)] >> sums.drop;
-                    sum += mask_at(o, c) ? value : -value;
-                }
-                return summed.ended(summed.scaled(sum, o), p, o);
-            });
+        for (const int64_t abreast : {int64_t{0}, images})
+            summed.check(
+                "signed sums of " + std::to_string(channels) + " channels", abreast,
+                [&](const Code& code, const Finishing& f) {
+                    code.signed_sums(sums, values_of(f), pixels, f, scratch.data());
+                },
+                [&](int64_t p, int64_t o) {
+                    int64_t sum = 0;
+                    for (int64_t c = 0; c < channels; ++c) {
+                        const int64_t value = values[static_cast<size_t>(p * stride + c)] >> sums.drop;
+                        sum += mask_at(o, c) ? value : -value;
+                    }
+                    return summed.ended(summed.scaled(sum, o), p, o);
+                });
     }
 }
 

@@ -2,32 +2,17 @@
 #include <memory>
 #include <optional>
 
-#include "../deploy/code.h"
 #include "check.h"
 #include "plain_threads.h"
 #include "random_conv.h"
 #include "random_converter.h"
+#include "turned_buffers.h"
+#include "usable_codes.h"
 
 using namespace bnnkit;
 using namespace bnnkit::deploy;
 
 namespace {
-
-struct Named {
-    Isa isa;
-    const Code& (*code)();
-};
-
-std::vector<Named> codes() {
-    std::vector<Named> usable_codes;
-#if defined(__x86_64__)
-    for (const Named& named : {Named{Isa::avx2, code_avx2}, Named{Isa::avx512, code_avx512}})
-        if (usable(named.isa)) usable_codes.push_back(named);
-#elif defined(__aarch64__)
-    usable_codes.push_back({Isa::neon, code_neon});
-#endif
-    return usable_codes;
-}
 
 int64_t padded(int64_t channels, int64_t multiple) { return ceil_div(channels, multiple) * multiple; }
 
@@ -96,9 +81,36 @@ struct Ending {
         if (keeps_floats) f.floats = floats.data();
         for (int p = 0; p < f.planes; ++p) f.bits[p] = result.bits.data() + p * shape.pixels() * shape.words();
         body(f);
-        for (int64_t i = 0; i < static_cast<int64_t>(floats.size()); ++i)
-            if (i % shape.stride() < shape.channels) result.floats.push_back(floats[static_cast<size_t>(i)]);
+        result.floats = of_channels(floats);
         return result;
+    }
+
+    // The same with the pixels of several images abreast.
+    template <class Run>
+    Result run_abreast(int64_t images, Run&& body) const {
+        const Shape one{shape.channels, shape.pixels() / images, 1};
+        const int64_t lanes = Abreast::of(images).lanes, plane_words = plane_words_abreast(one, images);
+        std::vector<float> floats(static_cast<size_t>(one.channels * one.pixels() * lanes)), residual_abreast;
+        std::vector<uint64_t> bits(static_cast<size_t>(finishing.planes * plane_words));
+        Finishing f = finishing;
+        f.abreast = {lanes};
+        f.pixels = one.pixels();
+        if (keeps_floats) f.floats = floats.data();
+        if (f.residual) {
+            residual_abreast = values_abreast(residual, one, images);
+            f.residual = residual_abreast.data();
+        }
+        for (int p = 0; p < f.planes; ++p) f.bits[p] = bits.data() + p * plane_words;
+        body(f);
+        return {of_channels(values_together(floats, one, images)),
+                turned_bits(bits, one, images, finishing.planes, false)};
+    }
+
+    std::vector<float> of_channels(const std::vector<float>& values) const {
+        std::vector<float> found;
+        for (int64_t i = 0; i < static_cast<int64_t>(values.size()); ++i)
+            if (i % shape.stride() < shape.channels) found.push_back(values[static_cast<size_t>(i)]);
+        return found;
     }
 
     bool keeps_floats = false;
@@ -108,9 +120,25 @@ struct Ending {
 template <class Run>
 void check_all(const Ending& ending, const std::string& what, Run&& body) {
     const auto expected = ending.run([&](const Finishing& f) { body(code_portable(), f); });
-    for (const Named& named : codes()) {
+    for (const NamedCode& named : usable_codes()) {
         check::describe(name_of(named.isa), ", ", what);
         const auto got = ending.run([&](const Finishing& f) { body(named.code(), f); });
+        CHECK_SAME(got.floats, expected.floats);
+        CHECK_SAME(got.bits, expected.bits);
+    }
+}
+
+// body(code, values, finishing) with values [images][pixels][stride] of a shape as they are, and with images abreast: every
+// instruction set must leave the same.
+template <class Run>
+void check_both_ways(const Ending& ending, const Shape& shape, int64_t images, const std::vector<float>& values,
+                     const std::string& what, Run&& body) {
+    check_all(ending, what, [&](const Code& code, const Finishing& f) { body(code, values.data(), f); });
+    const auto expected = ending.run([&](const Finishing& f) { body(code_portable(), values.data(), f); });
+    const auto abreast = values_abreast(values, shape, images);
+    for (const NamedCode& named : usable_codes()) {
+        check::describe(name_of(named.isa), ", abreast, ", what);
+        const auto got = ending.run_abreast(images, [&](const Finishing& f) { body(named.code(), abreast.data(), f); });
         CHECK_SAME(got.floats, expected.floats);
         CHECK_SAME(got.bits, expected.bits);
     }
@@ -130,17 +158,46 @@ TEST("deploy: finishing, pooling and means") {
     for (int i = 0; i < 300; ++i) {
         const Shape shape{random.chance(50) ? random.between(1, 20) : random.between(1, 140), random.between(2, 7),
                           random.between(2, 7)};
-        const int64_t images = random.between(1, 3);
+        const int64_t images = random.chance(90) ? random.between(1, 3) : random.between(4, kMostVerticalImages);
         const auto values = random_floats(random, images * shape.pixels() * shape.stride());
-        const std::string what = std::to_string(shape.channels) + " channels";
-        check_all(
-            Ending(random, shape.channels, images * shape.pixels(), false), what + ", finish",
-            [&](const Code& code, const Finishing& f) { code.finish(values.data(), images * shape.pixels(), f); });
-        check_all(Ending(random, shape.channels, images * (shape.height / 2) * (shape.width / 2), false),
-                  what + ", pool",
-                  [&](const Code& code, const Finishing& f) { code.pool(values.data(), shape, images, f); });
-        check_all(Ending(random, shape.channels, images, false), what + ", mean",
-                  [&](const Code& code, const Finishing& f) { code.mean(values.data(), shape, images, f); });
+        const std::string what = std::to_string(images) + " of " + std::to_string(shape.channels) + " channels";
+        check_both_ways(
+            Ending(random, shape.channels, images * shape.pixels(), false), shape, images, values, what + ", finish",
+            [&](const Code& code, const float* v, const Finishing& f) { code.finish(v, images * shape.pixels(), f); });
+        check_both_ways(Ending(random, shape.channels, images * (shape.height / 2) * (shape.width / 2), false), shape,
+                        images, values, what + ", pool",
+                        [&](const Code& code, const float* v, const Finishing& f) { code.pool(v, shape, images, f); });
+        check_both_ways(Ending(random, shape.channels, images, false), shape, images, values, what + ", mean",
+                        [&](const Code& code, const float* v, const Finishing& f) { code.mean(v, shape, images, f); });
+    }
+}
+
+TEST("deploy: values and bits are turned") {
+    Random random(5);
+    for (int i = 0; i < 200; ++i) {
+        const Shape shape{random.chance(50) ? random.between(1, 20) : random.between(1, 140), random.between(1, 5),
+                          random.between(1, 5)};
+        const int64_t images = random.between(1, kMostVerticalImages);
+        const auto all = random_floats(random, images * shape.pixels() * shape.stride());
+        const auto abreast = values_abreast(all, shape, images), values = values_together(abreast, shape, images);
+        std::vector<uint64_t> words(static_cast<size_t>(images * shape.pixels() * shape.words()));
+        for (uint64_t& word : words) word = random.bits();
+        const auto bits_abreast = turned_bits(words, shape, images, 1, true);
+        const auto bits = turned_bits(bits_abreast, shape, images, 1, false);
+        for (const NamedCode& named : usable_codes()) {
+            check::describe(name_of(named.isa), ", ", images, " of ", shape.channels, " channels");
+            const Code& code = named.code();
+            std::vector<float> turned(abreast.size()), back(values.size());
+            code.turn_values(values.data(), shape, images, true, turned.data());
+            CHECK_SAME(turned, abreast);
+            code.turn_values(abreast.data(), shape, images, false, back.data());
+            CHECK_SAME(back, values);
+            std::vector<uint64_t> turned_words(bits_abreast.size()), words_back(bits.size(), ~uint64_t{0});
+            code.turn_bits(bits.data(), shape, images, true, turned_words.data());
+            CHECK_SAME(turned_words, bits_abreast);
+            code.turn_bits(bits_abreast.data(), shape, images, false, words_back.data());
+            CHECK_SAME(words_back, bits);
+        }
     }
 }
 
@@ -162,8 +219,9 @@ TEST("deploy: convolutions of floats") {
         conv.weights = weights.data();
         conv.bias = bias.data();
         const Memory scratch(dense_scratch_bytes(conv));
-        check_all(Ending(random, g.out_channels, g.batch * g.out_pixels(), false), "convolution of floats",
-                  [&](const Code& code, const Finishing& f) { code.dense(conv, x.data(), f, scratch.data()); });
+        check_both_ways(
+            Ending(random, g.out_channels, g.batch * g.out_pixels(), false), in, g.batch, x, "convolution of floats",
+            [&](const Code& code, const float* v, const Finishing& f) { code.dense(conv, v, f, scratch.data()); });
     }
 }
 
@@ -237,8 +295,8 @@ TEST("deploy: vertical arrays are arrays") {
         const bool converts = random.chance(70), gated = random.chance(30);
         const ::DenseConv dense = many_images(random, !converts, gated);
         const PackedConv packed(dense, one_thread());
-        const auto x = by_pixel(dense);
         const ConvGeometry& g = packed.conv.geometry;
+        const auto x = turned_bits(by_pixel(dense), {g.channels, g.height, g.width}, g.batch, dense.x.planes, true);
         const int64_t bound = dense.bound() / dense.x.bound();  // of one plane
         const Table table = random_table(random, bound, static_cast<double>(bound), dense.arrays());
         AdcArgs args;
@@ -247,7 +305,7 @@ TEST("deploy: vertical arrays are arrays") {
         args.thresholds = table.thresholds.data();
         args.levels = table.levels.data();
         args.level_count = converts ? static_cast<int>(table.levels.size()) : 0;
-        if (!VerticalPlan::suits(args)) continue;
+        if (!VerticalPlan::suits(args, gated)) continue;
         ++vertical, with_gates += gated, of_half_words += dense.geometry.batch <= kMostVerticalImages / 2;
         std::vector<int32_t> thresholds;
         for (int64_t o = 0; gated && o < padded(g.out_channels, kPanelChannels); ++o)
@@ -270,19 +328,18 @@ TEST("deploy: vertical arrays are arrays") {
             array->run({packed.conv.x, g.batch}, scale, f, scratch.data());
             expected_gates = array->take_gates();
         });
-        std::vector<Named> all = codes();
-        all.push_back({Isa::reference, code_portable});
-        for (const Named& named : all) {
+        for (const NamedCode& named : usable_codes()) {
             check::describe(name_of(named.isa), ", ", dense.text() + (converts ? ", " + table.text() : ""));
             const Code& code = named.code();
             VerticalCodes bits;
+            if (gated) bits = {thresholds.data(), nullptr};
             if (ending.finishing.sum_thresholds && ending.finishing.threshold_count == 1 && !gated)
                 bits = {ending.finishing.sum_thresholds, ending.finishing.flip}, ++of_codes;
             const VerticalPlan plan(args, borders, bits, code.vertical_columns);
-            const std::unique_ptr<ArrayCode> array(code.new_vertical_array({plan.lists(), gate}));
+            const std::unique_ptr<ArrayCode> array(code.new_vertical_array({plan.lists(), gated}));
             const Memory scratch(array->scratch_bytes());
-            const auto got =
-                ending.run([&](const Finishing& f) { array->run({x.data(), g.batch}, scale, f, scratch.data()); });
+            const auto got = ending.run_abreast(
+                g.batch, [&](const Finishing& f) { array->run({x.data(), g.batch}, scale, f, scratch.data()); });
             CHECK_SAME(got.floats, expected.floats);
             CHECK_SAME(got.bits, expected.bits);
             const Gates gates = array->take_gates();

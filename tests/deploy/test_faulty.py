@@ -132,6 +132,23 @@ def test_batches_and_threads_do_not_matter(batch: int, count: int) -> None:
         assert torch.equal(torch.cat([faulty(some, numbers) for some, numbers in parts]), expected)
 
 
+@pytest.mark.parametrize(("name", "options"), [NETWORKS[2], NETWORKS[4]], ids=str)
+@pytest.mark.parametrize("batch", [64, 40, 13])
+def test_layers_that_count_many_images_and_faulty_ones_take_turns(
+    name: str, options: dict[str, Any], batch: int
+) -> None:
+    model = network(name, **options)
+    stored, indices, golden = images(model, 64), torch.randperm(64), packed(model)
+    layers = {key: faults for i, (key, faults) in enumerate(drawn(model, 6).items()) if i % 3 == 1}
+    faulty = golden.with_faults(layers=layers)
+    few = zip(stored.split(3), indices.split(3), strict=True)
+    expected = torch.cat([run_together([golden, faulty, golden], *some) for some in few], dim=1)
+    many = zip(stored.split(batch), indices.split(batch), strict=True)
+    found = torch.cat([run_together([golden, faulty, golden], *some) for some in many], dim=1)
+    assert torch.equal(found, expected)
+    assert torch.equal(found[0], found[2]) and not torch.equal(found[0], found[1])
+
+
 def test_an_image_has_the_faults_of_its_number() -> None:
     model = network("vgg9", **SMALL)
     stored = images(model, 8)
