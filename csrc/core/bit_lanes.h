@@ -5,13 +5,12 @@
 namespace bnnkit {
 namespace {
 
-inline BitVector bits_at(const void* p) {
-    BitVector v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
+// Anywhere in memory. (Compilers copy a vector that lies in memory in halves, and whoever then loads it whole has to wait.)
+typedef uint64_t BitVectorInMemory __attribute__((vector_size(kLaneBytes), aligned(1), may_alias));
 
-inline void store_bits(void* p, const BitVector& v) { memcpy(p, &v, sizeof v); }
+inline BitVector bits_at(const void* p) { return *static_cast<const BitVectorInMemory*>(p); }
+
+inline void store_bits(void* p, BitVector v) { *static_cast<BitVectorInMemory*>(p) = v; }
 
 // Adds a bit of the weight of planes[0].
 inline void add_bit(BitVector* planes, int count, BitVector bit) {
