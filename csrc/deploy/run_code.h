@@ -71,6 +71,7 @@ private:
     int32_t* joined;  // [rows of a block][16], for narrow tiles
 };
 
+#include "dense_abreast.h"
 #include "dense_engine.h"
 #include "faulty_bits.h"
 #include "faulty_engine.h"
