@@ -51,28 +51,5 @@ inline void add_bits(const Word* base, const int32_t* offsets, int64_t count, Bi
     planes[0] = ones, planes[1] = twos, planes[2] = fours, planes[3] = eights;
 }
 
-// to[i * stride + r] = rows[r][i]
-template <int kCount>
-inline void transpose_bytes(const uint8_t (&rows)[16][kCount], uint8_t* to, int64_t stride) {
-    typedef uint8_t Bytes __attribute__((vector_size(16)));
-    for (int block = 0; block < kCount; block += 16) {
-        Bytes a[16];
-        for (int r = 0; r < 16; ++r) memcpy(&a[r], rows[r] + block, sizeof a[r]);
-        // Interleaving rows r and r + 8 four times turns rows into columns.
-        for (int step = 0; step < 4; ++step) {
-            Bytes b[16];
-#pragma GCC unroll 8
-            for (int r = 0; r < 8; ++r) {
-                b[2 * r] =
-                    __builtin_shufflevector(a[r], a[r + 8], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-                b[2 * r + 1] = __builtin_shufflevector(a[r], a[r + 8], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14,
-                                                       30, 15, 31);
-            }
-            memcpy(a, b, sizeof a);
-        }
-        for (int i = 0; i < 16; ++i) memcpy(to + (block + i) * stride, &a[i], sizeof a[i]);
-    }
-}
-
 }  // namespace
 }  // namespace bnnkit

@@ -1,13 +1,8 @@
-// Logic of three operands on vectors of bits, where no instruction does it. Included by bit_lanes_*.h.
+// Addition of three vectors of bits, where no instruction does it. Included by bit_lanes_*.h.
 #pragma once
 
 namespace bnnkit {
 namespace {
-
-template <class Bits>
-inline Bits majority(Bits a, Bits b, Bits c) {
-    return (a & b) | (c & (a | b));
-}
 
 // sum + a + b becomes sum and, of twice the weight, the carry that is returned.
 template <class Bits>

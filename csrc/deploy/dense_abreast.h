@@ -25,28 +25,10 @@ inline void gather_dense(const DenseConv& conv, const float* x, int64_t lanes, i
 BNNKIT_INLINE void add_dense_abreast(const double* rows, int64_t depth, const double* weights, double* sums) {
     constexpr int kStep = kAbreastVectors * Doubles::kLanes;
     for (int image = 0; image < 16; image += kStep) {
-        Doubles::Vector sum[kAbreastOutputs][kAbreastVectors];
-#pragma GCC unroll 8
-        for (int o = 0; o < kAbreastOutputs; ++o)
-#pragma GCC unroll 4
-            for (int j = 0; j < kAbreastVectors; ++j) sum[o][j] = Doubles::zero();
+        DenseTile<kAbreastOutputs, kAbreastVectors> tile;
         const double *row = rows + image, *w = weights;
-        for (int64_t k = 0; k < depth; ++k, row += 16, w += kPanelChannels) {
-            Doubles::Vector some[kAbreastVectors];
-#pragma GCC unroll 4
-            for (int j = 0; j < kAbreastVectors; ++j) some[j] = Doubles::load(row + j * Doubles::kLanes);
-#pragma GCC unroll 8
-            for (int o = 0; o < kAbreastOutputs; ++o) {
-                const Doubles::Vector weight = Doubles::broadcast(w[o]);
-#pragma GCC unroll 4
-                for (int j = 0; j < kAbreastVectors; ++j) sum[o][j] = Doubles::multiply_add(weight, some[j], sum[o][j]);
-            }
-        }
-#pragma GCC unroll 8
-        for (int o = 0; o < kAbreastOutputs; ++o)
-#pragma GCC unroll 4
-            for (int j = 0; j < kAbreastVectors; ++j)
-                Doubles::store(sums + o * 16 + image + j * Doubles::kLanes, sum[o][j]);
+        for (int64_t k = 0; k < depth; ++k, row += 16, w += kPanelChannels) tile.add(row, [&](int o) { return w[o]; });
+        tile.store(sums + image, 16);
     }
 }
 

@@ -43,29 +43,12 @@ void add_dense_tile(const DenseConv& conv, const DenseRows& rows, const double* 
     const double* at[kPixels];
     for (int r = 0; r < kPixels; ++r) at[r] = first + (r < count ? r : 0) * g.stride_w * g.channels;
     for (int64_t step = 0; step < kPanelChannels && step < channels; step += kStep) {
-        Doubles::Vector sum[kPixels][kVectors];
-#pragma GCC unroll 6
-        for (int r = 0; r < kPixels; ++r)
-#pragma GCC unroll 4
-            for (int j = 0; j < kVectors; ++j) sum[r][j] = Doubles::zero();
+        DenseTile<kPixels, kVectors> tile;
         const double* w = weights + step;
         for (int64_t ky = 0; ky < g.kernel_h; ++ky)
-            for (int64_t k = ky * row; k < ky * row + run; ++k, w += kPanelChannels) {
-                Doubles::Vector column[kVectors];
-#pragma GCC unroll 4
-                for (int j = 0; j < kVectors; ++j) column[j] = Doubles::load(w + j * Doubles::kLanes);
-#pragma GCC unroll 6
-                for (int r = 0; r < kPixels; ++r) {
-                    const Doubles::Vector a = Doubles::broadcast(at[r][k]);
-#pragma GCC unroll 4
-                    for (int j = 0; j < kVectors; ++j) sum[r][j] = Doubles::multiply_add(a, column[j], sum[r][j]);
-                }
-            }
-#pragma GCC unroll 6
-        for (int r = 0; r < kPixels; ++r)
-#pragma GCC unroll 4
-            for (int j = 0; j < kVectors; ++j)
-                Doubles::store(sums + r * kPanelChannels + step + j * Doubles::kLanes, sum[r][j]);
+            for (int64_t k = ky * row; k < ky * row + run; ++k, w += kPanelChannels)
+                tile.add(w, [&](int r) { return at[r][k]; });
+        tile.store(sums + step, kPanelChannels);
     }
 }
 

@@ -15,10 +15,6 @@ public:
         return one_ != 0 ? float_bytes_either_way(out_shape, images) : 0;
     }
 
-    bool abreast(const Workspace& workspace, int64_t) const override {
-        return workspace.buffers[static_cast<size_t>(in)].values_abreast;
-    }
-
     Operations operations() const override {
         Operations o = operations_of(finish, out_shape.channels);
         o.additions += in_shape.channels * (in_shape.pixels() - 1);

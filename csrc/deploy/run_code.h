@@ -71,6 +71,8 @@ private:
     int32_t* joined;  // [rows of a block][16], for narrow tiles
 };
 
+#include "dense_tile.h"
+
 #include "dense_abreast.h"
 #include "dense_engine.h"
 #include "faulty_bits.h"

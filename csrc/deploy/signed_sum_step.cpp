@@ -35,10 +35,6 @@ public:
         return in_shape.channels * 16 * static_cast<int64_t>(sizeof(int32_t));
     }
 
-    bool abreast(const Workspace& workspace, int64_t) const override {
-        return workspace.buffers[static_cast<size_t>(in)].values_abreast;
-    }
-
     Operations operations() const override {
         const int64_t pixels = out_shape.pixels();
         Operations o = operations_of(finish, out_shape.channels * pixels);

@@ -158,8 +158,10 @@ public:
     virtual int64_t scratch_bytes(int64_t images) const = 0;
     virtual bool prefers_many() const { return false; }  // as many images at a time as there may be
     virtual bool reads_bits() const { return false; }    // of `in`, not its values
-    // Whether it wants what it reads, and leaves what it writes, with images abreast.
-    virtual bool abreast(const Workspace&, int64_t /*images*/) const { return false; }
+    // Whether it wants what it reads, and leaves what it writes, with images abreast; else it does as its input does.
+    virtual bool abreast(const Workspace& workspace, int64_t /*images*/) const {
+        return in != kImages && workspace.buffers[static_cast<size_t>(in)].values_abreast;
+    }
     virtual int64_t products() const { return 0; }  // of two codes, for one image
     virtual Operations operations() const = 0;
     virtual Gates take_gates() const { return {}; }     // since the last call

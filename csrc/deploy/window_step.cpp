@@ -35,10 +35,6 @@ public:
                float_bytes_either_way(in_shape, window_.level_values.empty() ? 0 : images);
     }
 
-    bool abreast(const Workspace& workspace, int64_t) const override {
-        return workspace.buffers[static_cast<size_t>(in)].values_abreast;
-    }
-
     Operations operations() const override {
         const Window& w = window_;
         const int64_t values = out_shape.pixels() * in_shape.channels, others = w.size * w.size - 1;
