@@ -84,9 +84,39 @@ struct Doubles {
     static Vector multiply_add(Vector a, Vector b, Vector sum) { return _mm256_fmadd_pd(a, b, sum); }
 };
 
-constexpr int64_t kTransposed = 1;  // tiles are written value by value
+constexpr int64_t kTransposed = 16;  // pixels per step when a tile is written with pixels contiguous
 
-inline void transpose(Ints16 (&)[kTransposed]) {}
+// Column c of the result lies in rows[c].
+inline void transpose8(__m256i (&rows)[8]) {
+    __m256i pairs[8], quads[8];
+    for (int i = 0; i < 8; i += 2) {
+        pairs[i] = _mm256_unpacklo_epi32(rows[i], rows[i + 1]);
+        pairs[i + 1] = _mm256_unpackhi_epi32(rows[i], rows[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4) {
+        quads[i] = _mm256_unpacklo_epi64(pairs[i], pairs[i + 2]);
+        quads[i + 1] = _mm256_unpackhi_epi64(pairs[i], pairs[i + 2]);
+        quads[i + 2] = _mm256_unpacklo_epi64(pairs[i + 1], pairs[i + 3]);
+        quads[i + 3] = _mm256_unpackhi_epi64(pairs[i + 1], pairs[i + 3]);
+    }
+    for (int i = 0; i < 4; ++i) {
+        rows[i] = _mm256_permute2x128_si256(quads[i], quads[i + 4], 0x20);
+        rows[i + 4] = _mm256_permute2x128_si256(quads[i], quads[i + 4], 0x31);
+    }
+}
+
+// Of blocks of 8 x 8, those off the diagonal change places.
+inline void transpose(Ints16 (&values)[kTransposed]) {
+    __m256i blocks[2][2][8];
+    for (int row = 0; row < 2; ++row)
+        for (int column = 0; column < 2; ++column) {
+            for (int i = 0; i < 8; ++i) blocks[row][column][i] = (__m256i)values[8 * row + i].part[column];
+            transpose8(blocks[row][column]);
+        }
+    for (int row = 0; row < 2; ++row)
+        for (int column = 0; column < 2; ++column)
+            for (int i = 0; i < 8; ++i) values[8 * row + i].part[column] = (Native<int32_t>)blocks[column][row][i];
+}
 
 }  // namespace
 }  // namespace bnnkit
