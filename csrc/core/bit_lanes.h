@@ -21,34 +21,43 @@ inline void add_bit(BitVector* planes, int count, BitVector bit) {
     }
 }
 
-constexpr int kLeastPlanes = 4;
+constexpr int kLeastPlanes = 5;
+constexpr int64_t kBitsAtATime = 8;
 
-// Adds the bits `base[offsets[i]...]` (offsets in words), a multiple of eight of them, to numbers of `plane_count` planes, wide
+// Adds the bits `base[offsets[i]...]` (offsets in words), a multiple of kBitsAtATime of them, to numbers of `plane_count` planes, wide
 // enough for the sum, and at least kLeastPlanes.
 template <class Word>
 inline void add_bits(const Word* base, const int32_t* offsets, int64_t count, BitVector* planes, int plane_count) {
-    BitVector ones = planes[0], twos = planes[1], fours = planes[2], eights = planes[3];
-    const auto add_eight = [&](const auto& bit) {
+    BitVector ones = planes[0], twos = planes[1], fours = planes[2], eights = planes[3], sixteens = planes[4];
+    const auto add_eight = [&](const int32_t* at) __attribute__((always_inline)) {
+        const auto bit = [&](int j) { return bits_at(base + at[j]); };
         BitVector a = add_two(ones, bit(0), bit(1)), b = add_two(ones, bit(2), bit(3));
         const BitVector four = add_two(twos, a, b);
         a = add_two(ones, bit(4), bit(5)), b = add_two(ones, bit(6), bit(7));
         return add_two(fours, four, add_two(twos, a, b));
     };
+    const auto add_sixteen = [&](const int32_t* at) __attribute__((always_inline)) {
+        const BitVector low = add_eight(at), high = add_eight(at + 8);
+        return add_two(eights, low, high);
+    };
     const int upper = plane_count - kLeastPlanes;
     int64_t i = 0;
-    for (; i + 16 <= count; i += 16) {
-        const int32_t* at = offsets + i;
-        const BitVector low = add_eight([&](int j) { return bits_at(base + at[j]); });
-        const BitVector high = add_eight([&](int j) { return bits_at(base + at[8 + j]); });
-        add_bit(planes + kLeastPlanes, upper, add_two(eights, low, high));
+    for (; i + 32 <= count; i += 32) {
+        const BitVector low = add_sixteen(offsets + i), high = add_sixteen(offsets + i + 16);
+        add_bit(planes + kLeastPlanes, upper, add_two(sixteens, low, high));
     }
     if (i < count) {
-        const BitVector eight = add_eight([&](int j) { return bits_at(base + offsets[i + j]); });
-        const BitVector sixteen = eights & eight;
-        eights ^= eight;
-        add_bit(planes + kLeastPlanes, upper, sixteen);
+        BitVector sixteen{};
+        if (i + 16 <= count) sixteen = add_sixteen(offsets + i), i += 16;
+        BitVector other{};
+        if (i < count) {
+            const BitVector eight = add_eight(offsets + i);
+            other = eights & eight;
+            eights ^= eight;
+        }
+        add_bit(planes + kLeastPlanes, upper, add_two(sixteens, sixteen, other));
     }
-    planes[0] = ones, planes[1] = twos, planes[2] = fours, planes[3] = eights;
+    planes[0] = ones, planes[1] = twos, planes[2] = fours, planes[3] = eights, planes[4] = sixteens;
 }
 
 }  // namespace
