@@ -5,7 +5,7 @@
 //   kRows, kColumns                                  the size of a block
 //   scratch_bytes()                                  room for whatever it derives from a block of patches
 //   prepare(rows, scratch)                           called once per block
-//   tile(rows, scratch, group, panel, out)           fills int32 out[kRows][kColumns]
+//   tile(rows, scratch, group, panel, out)           fills int32 out[kRows][kColumns], or the other way round
 #pragma once
 
 #include "binary_conv.h"

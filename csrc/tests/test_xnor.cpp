@@ -13,7 +13,11 @@ std::vector<Variant<XnorArgs>> variants() {
 #if defined(BNNKIT_EMULATED_CUDA)
     return {{Isa::cuda, emulated_xnor}};
 #elif defined(__x86_64__)
-    return usable_of<XnorArgs>({{Isa::avx2, xnor_avx2}, {Isa::avx512, xnor_avx512}, {Isa::amx, xnor_amx}});
+    return usable_of<XnorArgs>({{Isa::avx2, xnor_avx2_by_counting},
+                                {Isa::avx2, xnor_avx2_vertically},
+                                {Isa::avx512, xnor_avx512_by_counting},
+                                {Isa::avx512, xnor_avx512_vertically},
+                                {Isa::amx, xnor_amx}});
 #elif defined(__aarch64__)
     return usable_of<XnorArgs>({{Isa::neon, xnor_neon}});
 #else
@@ -150,6 +154,54 @@ TEST("xnor: matrix products around every block size") {
     for (int64_t n : {1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 64, 65})
         check_all(matrix_product(random, random.between(120, 140), n, 70, 70), nullptr, false);
 }
+
+#if defined(__x86_64__) && !defined(BNNKIT_EMULATED_CUDA)
+TEST("xnor: the vertical algorithm takes large products, up to what its sums can hold") {
+    Random random(10);
+    const auto takes = [](const VerticalMinimum& minimum, int64_t m, int64_t n, int64_t k) {
+        BinaryConv conv;
+        conv.geometry.batch = m, conv.geometry.channels = k, conv.geometry.out_channels = n;
+        conv.layout = layout_of(conv.geometry, k, false);
+        return minimum.reached_by(conv);
+    };
+    for (const VerticalMinimum& least : {kVerticalAvx2, kVerticalAvx512}) {
+        CHECK(takes(least, least.patches, least.outputs, least.inputs));
+        CHECK(takes(least, least.patches, least.outputs, kMostVerticalInputs));
+        CHECK(!takes(least, least.patches - 1, least.outputs, least.inputs));
+        CHECK(!takes(least, least.patches, least.outputs - 1, least.inputs));
+        CHECK(!takes(least, least.patches, least.outputs, least.inputs - 1));
+        CHECK(!takes(least, least.patches, least.outputs, kMostVerticalInputs + 1));
+    }
+    // Either side of each limit through the choice itself.
+    for (const auto& variant : usable_of<XnorArgs>({{Isa::avx2, xnor_avx2}, {Isa::avx512, xnor_avx512}})) {
+        const VerticalMinimum& least = variant.isa == Isa::avx2 ? kVerticalAvx2 : kVerticalAvx512;
+        for (int64_t less : {0, 1}) {
+            const DenseConv dense =
+                matrix_product(random, least.patches - less, least.outputs, least.inputs, least.inputs);
+            check::describe(name_of(variant.isa), ", ", dense.text());
+            CHECK_SAME(run(variant.run, dense, nullptr, one_thread()),
+                       run(xnor_reference, dense, nullptr, one_thread()));
+        }
+    }
+}
+
+TEST("xnor: the vertical algorithm around the size of its blocks") {
+    Random random(11);
+    for (int64_t m : {255, 256, 257, 511, 512, 513, 1025})
+        check_all(matrix_product(random, m, random.between(14, 36), 70, 70), nullptr, false);
+}
+
+TEST("xnor: the largest sums of the vertical algorithm") {
+    Random random(12);
+    for (int w_bit = 0; w_bit <= 1; ++w_bit)
+        for (int x_bit = 0; x_bit <= 1; ++x_bit) {
+            DenseConv dense = matrix_product(random, 3, 6, kMostVerticalInputs, kMostVerticalInputs);
+            std::fill(dense.x.bits.begin(), dense.x.bits.end(), static_cast<uint8_t>(x_bit));
+            std::fill(dense.w.bits.begin(), dense.w.bits.end(), static_cast<uint8_t>(w_bit));
+            check_all(dense, nullptr, true);
+        }
+}
+#endif
 
 // Bytes that count mismatches would pass 255 after 31 words.
 TEST("xnor: all values agree or all differ") {

@@ -9,7 +9,7 @@
 #include "xnor.h"
 
 #pragma GCC push_options
-#pragma GCC target("avx2,fma")
+#pragma GCC target("avx2,bmi,fma,popcnt")
 
 #include "../../core/lanes_avx2.h"
 
@@ -18,9 +18,20 @@
 #include "write.h"
 
 #include "counting_engine.h"
+#include "vertical_engine.h"
 
 namespace bnnkit {
-void xnor_avx2(const XnorArgs& args) { xnor_by_counting(args); }
+
+void xnor_avx2_by_counting(const XnorArgs& args) { xnor_by_counting(args); }
+void xnor_avx2_vertically(const XnorArgs& args) { xnor_vertically(args); }
+
+void xnor_avx2(const XnorArgs& args) {
+    if (kVerticalAvx2.reached_by(args.conv))
+        xnor_vertically(args);
+    else
+        xnor_by_counting(args);
+}
+
 }  // namespace bnnkit
 
 #pragma GCC pop_options

@@ -25,6 +25,25 @@ void xnor_avx2(const XnorArgs& args);
 void xnor_avx512(const XnorArgs& args);
 void xnor_amx(const XnorArgs& args);
 
+// The two algorithms of avx2 and avx512: counting_engine.h and vertical_engine.h.
+void xnor_avx2_by_counting(const XnorArgs& args);
+void xnor_avx512_by_counting(const XnorArgs& args);
+void xnor_avx2_vertically(const XnorArgs& args);  // at most kMostVerticalInputs
+void xnor_avx512_vertically(const XnorArgs& args);
+constexpr int64_t kMostVerticalInputs = 32767;  // sums are computed in 16 bits
+
+// Turning patches, listing weights and finishing sums take time that many outputs, patches and inputs share.
+struct VerticalMinimum {
+    int64_t inputs, patches, outputs = 16;
+
+    constexpr bool reached_by(const BinaryConv& conv) const {
+        const int64_t inputs_here = conv.layout.taps * conv.layout.channels;
+        return inputs_here >= inputs && inputs_here <= kMostVerticalInputs &&
+               conv.geometry.group_outputs() >= outputs && conv.geometry.batch * conv.geometry.out_pixels() >= patches;
+    }
+};
+constexpr VerticalMinimum kVerticalAvx2{256, 1024}, kVerticalAvx512{1024, 2048};
+
 // Sums that stay integers, without bias.
 struct XnorIntegersArgs {
     BinaryConv conv;
