@@ -19,6 +19,7 @@ SHAPES = ((4096, 4096, 4096), (32768, 160, 1440))
 GPU_SHAPES = ((8192, 8192, 8192), (131072, 160, 1440))
 NOTES = (
     "products: packed operands in, float32 output out where nothing else is said; packing is a row of its own",
+    "of limit: beside a loop of xnor, count and add on registers; large products need neither xnor nor count",
     "torch: operands already in its type; 1 bMAC (one XNOR and one count) = 2 operations",
 )
 
