@@ -24,13 +24,7 @@ namespace bnnkit {
 
 void xnor_avx512_by_counting(const XnorArgs& args) { xnor_by_counting(args); }
 void xnor_avx512_vertically(const XnorArgs& args) { xnor_vertically(args); }
-
-void xnor_avx512(const XnorArgs& args) {
-    if (kVerticalAvx512.reached_by(args.conv))
-        xnor_vertically(args);
-    else
-        xnor_by_counting(args);
-}
+void xnor_avx512(const XnorArgs& args) { xnor_either_way(args, kVerticalAvx512); }
 
 }  // namespace bnnkit
 

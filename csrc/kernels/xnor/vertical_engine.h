@@ -1,5 +1,5 @@
 // xnor by adding bits of many patches side by side ("vertically"). Included inside an instruction-set region after lanes_*.h,
-// blocks.h and write.h.
+// blocks.h, write.h and counting_engine.h.
 //
 // The patches of a block are turned, so that a row of bits holds one input of 512 patches; the sums of an output are then numbers
 // whose bits lie in vectors, one vector per digit, and counting is logic: two (AVX-512) or five operations add a bit to 512 or
@@ -9,7 +9,8 @@
 //   y = 4 * (x & w) - 2 * x + valid - 2 * (w & valid)      set bits meant throughout
 #pragma once
 
-#include "../../core/turned_patches.h"
+#include "turned_patches.h"
+
 #include "shared_rows.h"
 
 namespace bnnkit {
@@ -147,6 +148,13 @@ inline void xnor_vertically(const XnorArgs& args) {
     const SharedRows shared(args.conv, borders);
     const VerticalXnor engine(args.conv, shared);
     for_each_tile(args.conv, borders, engine, TurnedSumWriter{args});
+}
+
+inline void xnor_either_way(const XnorArgs& args, const VerticalMinimum& minimum) {
+    if (minimum.reached_by(args.conv))
+        xnor_vertically(args);
+    else
+        xnor_by_counting(args);
 }
 
 }  // namespace
