@@ -13,7 +13,8 @@ inline BitVector bits_at(const void* p) { return *static_cast<const BitVectorInM
 inline void store_bits(void* p, BitVector v) { *static_cast<BitVectorInMemory*>(p) = v; }
 
 // Adds a bit of the weight of planes[0].
-inline void add_bit(BitVector* planes, int count, BitVector bit) {
+inline __attribute__((always_inline)) void add_bit(BitVector* planes, int count, BitVector bit) {
+#pragma GCC unroll 8
     for (int p = 0; p < count; ++p) {
         const BitVector sum = planes[p] ^ bit;
         bit &= planes[p];
@@ -24,20 +25,27 @@ inline void add_bit(BitVector* planes, int count, BitVector bit) {
 constexpr int kLeastPlanes = 5;
 constexpr int64_t kBitsAtATime = 8;
 
+// The next eight bits `base[at[0]...]` to `base[at[7]...]` (offsets in words), added to the three lowest planes; returns what is
+// carried into the fourth.
+template <class Word>
+inline __attribute__((always_inline)) BitVector add_eight(const Word* base, const int32_t* at, BitVector& ones,
+                                                          BitVector& twos, BitVector& fours) {
+    const auto bit = [&](int j) { return bits_at(base + at[j]); };
+    BitVector a = add_two(ones, bit(0), bit(1)), b = add_two(ones, bit(2), bit(3));
+    const BitVector four = add_two(twos, a, b);
+    a = add_two(ones, bit(4), bit(5)), b = add_two(ones, bit(6), bit(7));
+    return add_two(fours, four, add_two(twos, a, b));
+}
+
 // Adds the bits `base[offsets[i]...]` (offsets in words), a multiple of kBitsAtATime of them, to numbers of `plane_count` planes, wide
 // enough for the sum, and at least kLeastPlanes.
 template <class Word>
 inline void add_bits(const Word* base, const int32_t* offsets, int64_t count, BitVector* planes, int plane_count) {
     BitVector ones = planes[0], twos = planes[1], fours = planes[2], eights = planes[3], sixteens = planes[4];
-    const auto add_eight = [&](const int32_t* at) __attribute__((always_inline)) {
-        const auto bit = [&](int j) { return bits_at(base + at[j]); };
-        BitVector a = add_two(ones, bit(0), bit(1)), b = add_two(ones, bit(2), bit(3));
-        const BitVector four = add_two(twos, a, b);
-        a = add_two(ones, bit(4), bit(5)), b = add_two(ones, bit(6), bit(7));
-        return add_two(fours, four, add_two(twos, a, b));
-    };
+    const auto next_eight = [&](const int32_t* at)
+                                __attribute__((always_inline)) { return add_eight(base, at, ones, twos, fours); };
     const auto add_sixteen = [&](const int32_t* at) __attribute__((always_inline)) {
-        const BitVector low = add_eight(at), high = add_eight(at + 8);
+        const BitVector low = next_eight(at), high = next_eight(at + 8);
         return add_two(eights, low, high);
     };
     const int upper = plane_count - kLeastPlanes;
@@ -51,7 +59,7 @@ inline void add_bits(const Word* base, const int32_t* offsets, int64_t count, Bi
         if (i + 16 <= count) sixteen = add_sixteen(offsets + i), i += 16;
         BitVector other{};
         if (i < count) {
-            const BitVector eight = add_eight(offsets + i);
+            const BitVector eight = next_eight(offsets + i);
             other = eights & eight;
             eights ^= eight;
         }

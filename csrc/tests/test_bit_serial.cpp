@@ -14,7 +14,10 @@ namespace {
 
 std::vector<Variant<BitSerialArgs>> variants() {
 #if defined(__x86_64__)
-    return usable_of<BitSerialArgs>({{Isa::avx2, bit_serial_avx2}, {Isa::avx512, bit_serial_avx512}});
+    return usable_of<BitSerialArgs>({{Isa::avx2, bit_serial_avx2},
+                                     {Isa::avx2, bit_serial_avx2_by_counting},
+                                     {Isa::avx512, bit_serial_avx512},
+                                     {Isa::avx512, bit_serial_avx512_by_counting}});
 #elif defined(__aarch64__)
     return usable_of<BitSerialArgs>({{Isa::neon, bit_serial_neon}});
 #else
@@ -227,5 +230,102 @@ TEST("bit_serial: histograms count every partial sum") {
         }
     }
 }
+
+#if defined(__x86_64__)
+// Ideal cells behind converters that input bits and columns share, as the vertical algorithm takes them.
+Problem vertical_problem(Random& random, DenseConv dense) {
+    Problem p = random_problem(random);
+    p.dense = std::move(dense);
+    p.dense.x.thermometer = p.dense.w.thermometer = false;
+    p.slice_planes.clear(), p.plane_weight.clear(), p.dummy.clear(), p.cells.clear();
+    const int kind = static_cast<int>(random.between(0, 3));
+    for (int left = p.dense.w.planes; left > 0; left -= p.slice_planes.back()) {
+        p.slice_planes.push_back(kind == 0 ? 1 : static_cast<int>(random.between(1, std::min(left, 4))));
+        for (int plane = 0; plane < p.slice_planes.back(); ++plane)
+            p.plane_weight.push_back(kind == 0   ? random.chance(50) ? 1 : -1  // one bit per cell
+                                     : kind == 1 ? (1 << plane) * (plane % 2 == 0 ? 1 : -1)
+                                     : kind == 2 ? 1 << plane
+                                                 : static_cast<int32_t>(random.between(-2, 2)));
+        p.dummy.push_back(kind == 0 || random.chance(50) ? 0 : static_cast<int32_t>(random.between(-1, 1)));
+    }
+    p.conversion = random.chance(60) ? Conversion::affine : Conversion::table;
+    p.shared = true, p.by_column = p.noisy = false;
+    const auto codes = p.pairs() * (p.high - p.low + 1);
+    for (p.codes.clear(); static_cast<int64_t>(p.codes.size()) < codes;)
+        p.codes.push_back(static_cast<uint8_t>(random.bits() & 255));
+    p.gain = numbers<float>(random, p.pairs(), 0.05, random.chance(80) ? 0.99 : 4);
+    p.shift = numbers<float>(random, p.pairs(), -20, 60);
+    p.factor = numbers<double>(random, p.pairs(), -4, 4);
+    p.base = numbers<double>(random, 1, -100, 100);
+    p.bias = numbers<float>(random, p.dense.geometry.out_channels, -2, 2);
+    return p;
+}
+
+struct VerticalVariant {
+    Isa isa;
+    bool (*run)(const BitSerialArgs&);
+    int taken = 0;
+};
+
+std::vector<VerticalVariant> vertical_variants() {
+    std::vector<VerticalVariant> variants;
+    if (usable(Isa::avx2)) variants.push_back({Isa::avx2, bit_serial_avx2_vertically});
+    if (usable(Isa::avx512)) variants.push_back({Isa::avx512, bit_serial_avx512_vertically});
+    return variants;
+}
+
+void check_vertically(std::vector<VerticalVariant>& variants, const Problem& p) {
+    const std::vector<float> expected = run(bit_serial_reference, p, one_thread());
+    for (VerticalVariant& variant : variants)
+        for (const Threads& threads : {one_thread(), several_threads<3>()}) {
+            check::describe(name_of(variant.isa), " vertically, threads ", threads.count, ", ", p.text());
+            Call call(p, threads);
+            std::vector<float> y(call.packed.outputs(), -12345.0f);
+            call.args.y = y.data();
+            const std::vector<float> untouched = y;
+            const bool taken = variant.run(call.args);
+            variant.taken += taken;
+            CHECK_SAME(y, taken ? expected : untouched);
+        }
+}
+
+TEST("bit_serial: bits of many patches added side by side") {
+    Random random(3);
+    auto variants = vertical_variants();
+    constexpr int kCases = 300;
+    for (int i = 0; i < kCases; ++i) {
+        DenseConv dense;
+        do dense = random_conv(random, {60000});
+        while (dense.geometry.groups != 1 || dense.channels_per_array * dense.geometry.taps() > 2000);
+        check_vertically(variants, vertical_problem(random, std::move(dense)));
+    }
+    // The others have partial sums of more than 256 values, or cells of more than 15 steps.
+    for (const VerticalVariant& variant : variants) CHECK(variant.taken > kCases);
+}
+
+TEST("bit_serial: the vertical algorithm around the size of its blocks") {
+    Random random(4);
+    auto variants = vertical_variants();
+    for (int64_t m : {1, 255, 256, 257, 511, 512, 513, 1025})
+        check_vertically(variants, vertical_problem(random, matrix_product(random, m, random.between(1, 9), 70, 35)));
+    for (const VerticalVariant& variant : variants) CHECK(variant.taken == 2 * 8);
+}
+
+// 16 bits hold the codes of 257 arrays and one input bit, or of fewer and all bits.
+TEST("bit_serial: the vertical algorithm with many arrays and the largest codes") {
+    Random random(5);
+    auto variants = vertical_variants();
+    for (int64_t arrays : {1, 16, 17, 18, 256, 257, 258, 600}) {
+        DenseConv dense = matrix_product(random, 40, 3, arrays, 1);
+        dense.x.planes = 4;
+        dense.x.fill(random);
+        Problem p = vertical_problem(random, std::move(dense));
+        p.conversion = Conversion::table;
+        std::fill(p.codes.begin(), p.codes.end(), uint8_t{255});
+        check_vertically(variants, p);
+    }
+    for (const VerticalVariant& variant : variants) CHECK(variant.taken == 2 * 8);
+}
+#endif
 
 int main() { return check::run_tests(); }

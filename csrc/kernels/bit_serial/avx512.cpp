@@ -1,14 +1,17 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <cstring>
+#include <vector>
 
 #include "../../core/patches.h"
 #include "prepared.h"
 
 #pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq,avx512bitalg,avx512vbmi,avx2,fma,popcnt")
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq,avx512bitalg,avx512vbmi,avx2,bmi,fma,popcnt")
 
 #include "../../core/lanes_avx512.h"
 #include "lanes16_avx512.h"
@@ -22,8 +25,19 @@
 #include "count.h"
 #include "run.h"
 
+#include "../../core/turned_patches.h"
+
+#include "cell_rows.h"
+#include "number_codes_avx512.h"
+
+#include "vertical_engine.h"
+
 namespace bnnkit {
-void bit_serial_avx512(const BitSerialArgs& args) { run_bit_serial(args); }
+
+void bit_serial_avx512_by_counting(const BitSerialArgs& args) { run_by_counting(args); }
+bool bit_serial_avx512_vertically(const BitSerialArgs& args) { return run_vertically(args); }
+void bit_serial_avx512(const BitSerialArgs& args) { run_either_way(args, kVerticalAvx512Patches); }
+
 }  // namespace bnnkit
 
 #pragma GCC pop_options

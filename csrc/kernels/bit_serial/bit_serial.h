@@ -78,4 +78,14 @@ void bit_serial_neon(const BitSerialArgs& args);
 void bit_serial_avx2(const BitSerialArgs& args);
 void bit_serial_avx512(const BitSerialArgs& args);
 
+// The two algorithms of avx2 and avx512: count.h (and analog.h), which does everything, and vertical_engine.h for most
+// convolutions with ideal cells; it returns whether this is one, and does nothing where not.
+void bit_serial_avx2_by_counting(const BitSerialArgs& args);
+void bit_serial_avx512_by_counting(const BitSerialArgs& args);
+bool bit_serial_avx2_vertically(const BitSerialArgs& args);
+bool bit_serial_avx512_vertically(const BitSerialArgs& args);
+
+// The least patches for which a vector of them is worth its unused lanes, and the lists of rows their making.
+constexpr int64_t kVerticalAvx2Patches = 64, kVerticalAvx512Patches = 256;
+
 }  // namespace bnnkit

@@ -18,6 +18,6 @@
 #include "run.h"
 
 namespace bnnkit {
-void bit_serial_neon(const BitSerialArgs& args) { run_bit_serial(args); }
+void bit_serial_neon(const BitSerialArgs& args) { run_by_counting(args); }
 }  // namespace bnnkit
 #endif

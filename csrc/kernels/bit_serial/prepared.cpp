@@ -21,6 +21,13 @@ std::vector<T> spread(const T* values, int64_t rows, int64_t converters, int64_t
 
 }  // namespace
 
+uint8_t code_of(const BitSerialArgs& args, int64_t pair, int64_t v) {
+    if (args.conversion == Conversion::table)
+        return args.codes[pair * (args.high - args.low + 1) + std::clamp(v, args.low, args.high) - args.low];
+    const float product = static_cast<float>(v) * args.gain[pair];
+    return static_cast<uint8_t>(std::clamp(std::nearbyint(product + args.shift[pair]), 0.0f, args.top));
+}
+
 Prepared::Prepared(const BitSerialArgs& args, int64_t panel_outputs)
     : args(args),
       panel_outputs(panel_outputs),
@@ -104,14 +111,6 @@ void Prepared::set_cells() {
                 }
 }
 
-// The code of a partial sum, by the converter that all columns share.
-uint8_t Prepared::code(int64_t pair, int64_t v) const {
-    if (args.conversion == Conversion::table)
-        return args.codes[pair * (args.high - args.low + 1) + std::clamp(v, args.low, args.high) - args.low];
-    const float product = static_cast<float>(v) * args.gain[pair];
-    return static_cast<uint8_t>(std::clamp(std::nearbyint(product + args.shift[pair]), 0.0f, args.top));
-}
-
 void Prepared::set_lookup() {
     const ArrayLayout& layout = args.conv.layout;
     const int64_t rows = layout.channels_per_array * (layout.tap ? 1 : layout.taps);
@@ -122,8 +121,8 @@ void Prepared::set_lookup() {
     for (int64_t pair = 0; pair < pairs; ++pair) {
         const int64_t weight = args.plane_weight[pair % args.slices];
         for (int64_t count = 0; count < kLookupCounts; ++count)
-            bytes_[static_cast<size_t>(pair * kLookupCounts + count)] = code(pair, weight * count);
-        bytes_[static_cast<size_t>(pairs * kLookupCounts + pair)] = code(pair, weight * kLookupCounts);
+            bytes_[static_cast<size_t>(pair * kLookupCounts + count)] = code_of(args, pair, weight * count);
+        bytes_[static_cast<size_t>(pairs * kLookupCounts + pair)] = code_of(args, pair, weight * kLookupCounts);
     }
     count_codes = bytes_.data();
     codes_of_128 = count_codes + pairs * kLookupCounts;

@@ -11,6 +11,9 @@ namespace bnnkit {
 constexpr int64_t kStepRows = 16;  // rows that one lane of a plane's vector holds
 constexpr int64_t kLookupCounts = 128;
 
+// The code of a partial sum, by the converter that all columns share.
+uint8_t code_of(const BitSerialArgs& args, int64_t pair, int64_t v);
+
 struct Prepared {
     // A panel is one vector of 16-bit lanes, an output channel in each.
     Prepared(const BitSerialArgs& args, int64_t panel_outputs);
@@ -47,7 +50,6 @@ private:
     void set_planes();
     void set_cells();
     void set_lookup();
-    uint8_t code(int64_t pair, int64_t v) const;
 
     std::unique_ptr<unsigned char, void (*)(void*)> weight_storage_;
     std::vector<float> floats_;

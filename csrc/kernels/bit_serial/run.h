@@ -1,10 +1,10 @@
-// One call. Included inside an instruction-set region after both engines.
+// One call, without adding side by side. Included inside an instruction-set region after the engines of count.h and analog.h.
 #pragma once
 
 namespace bnnkit {
 namespace {
 
-inline void run_bit_serial(const BitSerialArgs& args) {
+inline void run_by_counting(const BitSerialArgs& args) {
     const Prepared prepared(args, kLaneOutputs);
     const BorderClasses borders(args.conv.geometry, args.conv.layout);
     if (args.planes)

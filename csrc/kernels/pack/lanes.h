@@ -27,6 +27,25 @@ inline void plane_masks(const PackArgs& a, Mask* planes, Passes&& passes) {
     }
 }
 
+// The same for 2^kPlanes - 1 thresholds, by halving: what the higher bits of the code are says which threshold the next one asks for.
+template <int kPlanes>
+inline void search_planes(const Floats* thresholds, Floats value, bool strict, Bits* planes) {
+#pragma GCC unroll 4
+    for (int p = kPlanes - 1; p >= 0; --p) {
+        Floats asked[1 << (kPlanes - 1)];
+        int count = 1 << (kPlanes - 1 - p);
+#pragma GCC unroll 8
+        for (int i = 0; i < count; ++i) asked[i] = thresholds[((2 * i + 1) << p) - 1];
+#pragma GCC unroll 4
+        for (int known = p + 1; known < kPlanes; ++known) {
+            count /= 2;
+#pragma GCC unroll 8
+            for (int i = 0; i < count; ++i) asked[i] = planes[known] ? asked[2 * i + 1] : asked[2 * i];
+        }
+        planes[p] = static_cast<Bits>(strict ? value > asked[0] : value >= asked[0]);
+    }
+}
+
 // Channels contiguous: a word is assembled from the comparison masks of up to 64 neighbouring values.
 template <int kPlanes>
 inline void pack_rows(const PackArgs& a, int64_t begin, int64_t end, bool& nan) {
@@ -56,10 +75,13 @@ inline void pack_rows(const PackArgs& a, int64_t begin, int64_t end, bool& nan) 
 constexpr int kVectors = 4;  // per channel and step, so that each channel's row is read 256 bytes at a time
 constexpr int kBlock = kVectors * kLanes;
 
-template <int kPlanes>
+template <int kPlanes, bool kSearch>
 inline void pack_half(const PackArgs& a, const float* x, int channels, int pixels, uint32_t (*out)[kBlock], bool& nan) {
     Bits sums[kPlanes][kVectors] = {};
     Bits unordered = {};
+    Floats thresholds[kSearch ? (1 << kPlanes) - 1 : 1];
+    if constexpr (kSearch)
+        for (int j = 0; j < (1 << kPlanes) - 1; ++j) thresholds[j] = Floats{} + a.thresholds[j];
     for (int c = 0; c < channels; ++c, x += a.pixels) {
         for (int v = 0; v < kVectors; ++v) {
             if (v * kLanes >= pixels) break;
@@ -67,8 +89,11 @@ inline void pack_half(const PackArgs& a, const float* x, int channels, int pixel
             __builtin_prefetch(x + v * kLanes + kBlock);  // channels are far apart: too many streams for the hardware
             unordered |= static_cast<Bits>(value != value);
             Bits planes[kPlanes];
-            plane_masks<kPlanes>(a, planes,
-                                 [&](float t) { return static_cast<Bits>(a.strict ? value > t : value >= t); });
+            if constexpr (kSearch)
+                search_planes<kPlanes>(thresholds, value, a.strict, planes);
+            else
+                plane_masks<kPlanes>(a, planes,
+                                     [&](float t) { return static_cast<Bits>(a.strict ? value > t : value >= t); });
             for (int p = 0; p < kPlanes; ++p) sums[p][v] |= planes[p] & (Bits{} + (uint32_t{1} << c));
         }
     }
@@ -76,7 +101,7 @@ inline void pack_half(const PackArgs& a, const float* x, int channels, int pixel
     for (int p = 0; p < kPlanes; ++p) memcpy(out[p], sums[p], sizeof sums[p]);
 }
 
-template <int kPlanes>
+template <int kPlanes, bool kSearch>
 inline void pack_pixels(const PackArgs& a, int64_t begin, int64_t end, bool& nan) {
     const int64_t per_group = a.group_channels(), blocks = ceil_div(a.pixels, kBlock);
     uint32_t low[kPlanes][kBlock], high[kPlanes][kBlock] = {};
@@ -92,8 +117,8 @@ inline void pack_pixels(const PackArgs& a, int64_t begin, int64_t end, bool& nan
             const int64_t left = (chunk_end < per_group ? chunk_end : per_group) - first;
             const int channels = left <= 0 ? 0 : left < kWordBits ? static_cast<int>(left) : 64;
             const float* x = a.x + (image * a.channels + group * per_group + first) * a.pixels + first_pixel;
-            pack_half<kPlanes>(a, x, channels < 32 ? channels : 32, pixels, low, nan);
-            if (channels > 32) pack_half<kPlanes>(a, x + 32 * a.pixels, channels - 32, pixels, high, nan);
+            pack_half<kPlanes, kSearch>(a, x, channels < 32 ? channels : 32, pixels, low, nan);
+            if (channels > 32) pack_half<kPlanes, kSearch>(a, x + 32 * a.pixels, channels - 32, pixels, high, nan);
             for (int p = 0; p < kPlanes; ++p) {
                 uint64_t* out = a.out + p * a.plane_words() + (image * a.pixels + first_pixel) * slots + slot;
                 for (int i = 0; i < pixels; ++i)
@@ -106,13 +131,17 @@ inline void pack_pixels(const PackArgs& a, int64_t begin, int64_t end, bool& nan
 template <int kPlanes>
 inline void pack_planes(const PackArgs& a) {
     const bool rows = a.channels_last || a.pixels == 1;
+    constexpr bool kCanSearch = kPlanes >= 2 && kPlanes <= 4;  // thresholds that stay in registers or the first cache
+    const bool search = kCanSearch && !a.thermometer && a.threshold_count == (1 << kPlanes) - 1;
     const int64_t items = rows ? a.batch * a.pixels : a.batch * ceil_div(a.pixels, kBlock);
     parallel_for(a.threads, items, [&](int64_t begin, int64_t end) {
         bool nan = false;
         if (rows)
             pack_rows<kPlanes>(a, begin, end, nan);
+        else if (search)
+            pack_pixels<kPlanes, kCanSearch>(a, begin, end, nan);
         else
-            pack_pixels<kPlanes>(a, begin, end, nan);
+            pack_pixels<kPlanes, false>(a, begin, end, nan);
         if (nan) __atomic_store_n(a.has_nan, true, __ATOMIC_RELAXED);
     });
 }

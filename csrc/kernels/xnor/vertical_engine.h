@@ -9,7 +9,7 @@
 //   y = 4 * (x & w) - 2 * x + valid - 2 * (w & valid)      set bits meant throughout
 #pragma once
 
-#include "turned_patches.h"
+#include "../../core/turned_patches.h"
 
 #include "shared_rows.h"
 

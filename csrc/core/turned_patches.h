@@ -2,8 +2,8 @@
 // for as many patches as it has bits. Included inside an instruction-set region after lanes_*.h and blocks.h.
 #pragma once
 
-#include "../../core/bit_blocks.h"
-#include "../../core/bit_lanes.h"
+#include "bit_blocks.h"
+#include "bit_lanes.h"
 
 namespace bnnkit {
 namespace {
