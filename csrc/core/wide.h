@@ -74,6 +74,16 @@ inline Wide<V, kParts> choose(const Wide<M, kParts>& mask, const Wide<V, kParts>
     return each_part<V>(a, [&](V part, int i) { return mask.part[i] ? part : b.part[i]; });
 }
 
+// The larger, or the smaller, of two. (Compilers find the instruction in this, not in a choice between them.)
+template <class V, int kParts>
+inline Wide<V, kParts> larger(const Wide<V, kParts>& a, const Wide<V, kParts>& b) {
+    return each_part<V>(a, [&](V part, int i) { return part > b.part[i] ? part : b.part[i]; });
+}
+template <class V, int kParts>
+inline Wide<V, kParts> smaller(const Wide<V, kParts>& a, const Wide<V, kParts>& b) {
+    return each_part<V>(a, [&](V part, int i) { return part < b.part[i] ? part : b.part[i]; });
+}
+
 // The same bits.
 template <class To, class V, int kParts>
 inline To as(const Wide<V, kParts>& a) {

@@ -63,12 +63,27 @@ private:
             memset(at.sums, 0, static_cast<size_t>(sum_words()) * sizeof(int32_t));
             for (int64_t s = 0; s < arrays; ++s) {
                 fill_table(p_.cells(panel, c, s), at.table);
-                for (int r = 0; r < rows.count; ++r)
-                    for (int z = 0; z < planes; ++z) {
-                        const uint64_t* bits = rows.words + (z * kRows + r) * words + s * array_words;
-                        const Shorts v = partial_sums(at.table, bits, array_words);
-                        add_codes<kMethod>(v, rows, at, r, z, c, s, column, at.sums + (r * planes + z) * kLaneOutputs);
-                    }
+                for (int z = 0; z < planes; ++z) {
+                    const uint64_t* bits = rows.words + z * kRows * words + s * array_words;
+                    int32_t* sums = at.sums + z * kLaneOutputs;
+                    const auto of_rows = [&](const auto& add) __attribute__((always_inline)) {
+                        for (int r = 0; r < rows.count; ++r, bits += words, sums += planes * kLaneOutputs) {
+                            alignas(64) int16_t v[kLaneOutputs];
+                            const Shorts sum = partial_sums(at.table, bits, array_words);
+                            memcpy(v, &sum, sizeof v);
+                            add(r, v);
+                        }
+                    };
+                    if (p_.args.noise.amplitude)
+                        of_rows([&](int r, const int16_t* v) {
+                            alignas(64) int32_t noisy[kLaneOutputs];
+                            add_noise_to(v, rows, at, r, z, c, s, column, noisy);
+                            add_codes<kMethod>(noisy, z, c, column, sums);
+                        });
+                    else
+                        of_rows([&](int, const int16_t* v)
+                                    __attribute__((always_inline)) { add_codes<kMethod>(v, z, c, column, sums); });
+                }
             }
             for (int r = 0; r < rows.count; ++r) {
                 alignas(64) int32_t all_bits[kLaneOutputs] = {};
@@ -92,7 +107,8 @@ private:
 #pragma GCC unroll 8
                 for (int below = 0; below < 1 << bit; ++below) sums[(1 << bit) + below] = sums[below] + cell;
             }
-            memcpy(table, sums, sizeof sums);
+#pragma GCC unroll 16
+            for (int i = 0; i < 16; ++i) memcpy(table + i * kLaneOutputs, &sums[i], sizeof sums[i]);  // from registers
         }
     }
 
@@ -111,39 +127,26 @@ private:
         return even + odd;
     }
 
-    template <Method kMethod>
-    void add_codes(const Shorts& v, const RowBlock& rows, const Room& at, int r, int z, int c, int64_t s,
-                   int64_t column, int32_t* sums) const {
-        alignas(64) int16_t values[kLaneOutputs];
-        memcpy(values, &v, sizeof values);
-        if (!p_.args.noise.amplitude) {
-            add_converted<kMethod>(values, z, c, column, sums);
-            return;
-        }
+    void add_noise_to(const int16_t* v, const RowBlock& rows, const Room& at, int r, int z, int c, int64_t s,
+                      int64_t column, int32_t* noisy) const {
         const int64_t arrays = p_.args.conv.layout.arrays(), pixels = p_.args.conv.geometry.out_pixels();
-        alignas(64) int32_t noisy[kLaneOutputs];
         const int32_t amplitude = p_.args.noise.amplitude[at.active[(z * kRows + r) * arrays + s]];
         const uint32_t key = noise_key(p_.args.noise, (rows.first_pixel + r) / pixels, (rows.first_pixel + r) % pixels,
                                        (z * arrays + s) * p_.args.slices + c);
-        add_noise(p_.args.noise, key, amplitude, column, values, noisy);
-        add_converted<kMethod>(noisy, z, c, column, sums);
+        add_noise(p_.args.noise, key, amplitude, column, v, noisy);
     }
 
     template <Method kMethod, class Sum>
-    void add_converted(const Sum* v, int z, int c, int64_t column, int32_t* sums) const {
+    __attribute__((always_inline)) void add_codes(const Sum* v, int z, int c, int64_t column, int32_t* sums) const {
         if constexpr (kMethod == Method::observe) {
             observe(p_, v, z, c, column);
-            return;
-        }
-        if constexpr (kMethod == Method::none) {
+        } else if constexpr (kMethod == Method::none) {
             for (int j = 0; j < kLaneOutputs; ++j) sums[j] += v[j];
-            return;
+        } else {
+            alignas(64) int32_t codes[kLaneOutputs];
+            Converter<kMethod>(p_, p_.args.pair(z, c), column).codes(v, codes);
+            for (int j = 0; j < kLaneOutputs; ++j) sums[j] += codes[j];
         }
-        const int64_t pair = p_.args.pair(z, c);
-        const Shorts codes = kMethod == Method::affine ? affine_codes(p_, v, pair, column) : table_codes(p_, v, pair);
-        alignas(64) int16_t values[kLaneOutputs];
-        memcpy(values, &codes, sizeof values);
-        for (int j = 0; j < kLaneOutputs; ++j) sums[j] += values[j];
     }
 
     const Prepared& p_;

@@ -26,28 +26,76 @@ inline Method method_of(const Prepared& p) {
     }
 }
 
-// Codes of partial sums, of one pair of input bit and slice, for the columns from `column` on; v is int16_t or int32_t.
-template <class Sum>
-inline Shorts affine_codes(const Prepared& p, const Sum* v, int64_t pair, int64_t column) {
-    const float *gain = p.gain + pair * p.columns() + column, *shift = p.shift + pair * p.columns() + column;
-    const float top = p.args.top;
-    alignas(64) int16_t codes[kLaneOutputs];
-    for (int j = 0; j < kLaneOutputs; ++j) {
-        const float code = __builtin_rintf(static_cast<float>(v[j]) * gain[j] + shift[j]);
-        const float low = code > 0.0f ? code : 0.0f;
-        codes[j] = static_cast<int16_t>(low < top ? low : top);
+// Whether 16 columns at a time are written out for the compiler, which takes loops over columns apart value by value.
+constexpr bool kSixteens = kLaneOutputs % 16 == 0;
+
+inline Ints16 sums_at(const int32_t* v) { return ints_at(v); }
+inline Ints16 sums_at(const int16_t* v) {
+    using Part = std::remove_reference_t<decltype(Ints16{}.part[0])>;
+    typename VectorOf<int16_t, sizeof(Part) / 2>::Type narrow;
+    Ints16 wide;
+    for (Part& part : wide.part) {
+        memcpy(&narrow, v, sizeof narrow);
+        part = __builtin_convertvector(narrow, Part);
+        v += sizeof narrow / sizeof *v;
     }
-    return shorts_at(codes);
+    return wide;
 }
 
-template <class Sum>
-inline Shorts table_codes(const Prepared& p, const Sum* v, int64_t pair) {
-    const int64_t low = p.args.low, high = p.args.high;
-    const uint8_t* codes = p.args.codes + pair * (high - low + 1) - low;
-    Shorts found;
-    for (int j = 0; j < kLaneOutputs; ++j) found[j] = codes[v[j] < low ? low : v[j] > high ? high : v[j]];
-    return found;
-}
+// The converters of one pair of input bit and slice, for the columns from `column` on. codes(v, to) converts partial sums, int16_t
+// or int32_t.
+template <Method kMethod>
+class Converter;
+
+template <>
+class Converter<Method::affine> {
+public:
+    Converter(const Prepared& p, int64_t pair, int64_t column)
+        : gain_(p.gain + pair * p.columns() + column),
+          shift_(p.shift + pair * p.columns() + column),
+          top_(static_cast<int32_t>(p.args.top)) {}
+
+    template <class Sum>
+    __attribute__((always_inline)) void codes(const Sum* v, int32_t* to) const {
+        if constexpr (kSixteens) {
+            // Floats near 1.5 * 2^23 are spaced by 1, so the addition rounds to an integer, ties to even. As integers, floats have
+            // the order of floats, whichever end of the range they are beyond.
+            constexpr float kRounder = 12582912.0f;
+            constexpr int32_t kRounderBits = 0x4B400000;
+            const auto least = spread<Ints16>(kRounderBits), most = spread<Ints16>(kRounderBits + top_);
+            for (int j = 0; j < kLaneOutputs; j += 16) {
+                const Floats16 exact = numbers<Floats16>(sums_at(v + j)) * floats_at(gain_ + j) + floats_at(shift_ + j);
+                store_wide(to + j, smaller(larger(as<Ints16>(exact + kRounder), least), most) - kRounderBits);
+            }
+            return;
+        }
+        for (int j = 0; j < kLaneOutputs; ++j) {
+            const float code = __builtin_rintf(static_cast<float>(v[j]) * gain_[j] + shift_[j]);
+            const float low = code > 0.0f ? code : 0.0f, top = static_cast<float>(top_);
+            to[j] = static_cast<int32_t>(low < top ? low : top);
+        }
+    }
+
+private:
+    const float *gain_, *shift_;
+    int32_t top_;
+};
+
+template <>
+class Converter<Method::table> {
+public:
+    Converter(const Prepared& p, int64_t pair, int64_t)
+        : low_(p.args.low), high_(p.args.high), codes_(p.args.codes + pair * (high_ - low_ + 1) - low_) {}
+
+    template <class Sum>
+    void codes(const Sum* v, int32_t* to) const {
+        for (int j = 0; j < kLaneOutputs; ++j) to[j] = codes_[v[j] < low_ ? low_ : v[j] > high_ ? high_ : v[j]];
+    }
+
+private:
+    int64_t low_, high_;
+    const uint8_t* codes_;
+};
 
 // total[j] += factor[j] * sum[j]
 template <class Sum>
@@ -64,6 +112,12 @@ inline void observe(const Prepared& p, const Sum* v, int64_t z, int64_t c, int64
 inline __attribute__((always_inline)) void add_scaled(const Prepared& p, const int32_t* sums, int64_t pair,
                                                       int64_t column, double* total) {
     const double* factor = p.factor + pair * p.columns() + column;
+    if constexpr (kSixteens) {
+        for (int j = 0; j < kLaneOutputs; j += 16)
+            store_wide(total + j, wide_at<Doubles16>(total + j) +
+                                      wide_at<Doubles16>(factor + j) * numbers<Doubles16>(ints_at(sums + j)));
+        return;
+    }
     for (int j = 0; j < kLaneOutputs; ++j) total[j] = total[j] + factor[j] * static_cast<double>(sums[j]);
 }
 
@@ -79,6 +133,12 @@ inline __attribute__((always_inline)) void add_sums(const Prepared& p, const int
 // Outputs, as the bits of floats.
 inline __attribute__((always_inline)) void finish_columns(const Prepared& p, const double* total, int64_t column,
                                                           int32_t* out) {
+    if constexpr (kSixteens) {
+        for (int j = 0; j < kLaneOutputs; j += 16)
+            store_wide(out + j, numbers<Floats16>(wide_at<Doubles16>(total + j) * p.args.scale +
+                                                  wide_at<Doubles16>(p.bias + column + j)));
+        return;
+    }
     float y[kLaneOutputs];
     for (int j = 0; j < kLaneOutputs; ++j) y[j] = static_cast<float>(total[j] * p.args.scale + p.bias[column + j]);
     memcpy(out, y, sizeof y);

@@ -220,8 +220,10 @@ private:
             observe(p_, values, z, c, column);
             return Shorts{};
         }
-        if constexpr (kMethod == Method::affine) return affine_codes(p_, values, pair, column);
-        return table_codes(p_, values, pair);
+        alignas(64) int32_t found[kLaneOutputs];
+        Converter<kMethod == Method::affine ? Method::affine : Method::table>(p_, pair, column).codes(values, found);
+        for (int j = 0; j < kLaneOutputs; ++j) values[j] = static_cast<int16_t>(found[j]);
+        return shorts_at(values);
     }
 
     const Prepared& p_;
