@@ -68,5 +68,24 @@ inline void add_bits(const Word* base, const int32_t* offsets, int64_t count, Bi
     planes[0] = ones, planes[1] = twos, planes[2] = fours, planes[3] = eights, planes[4] = sixteens;
 }
 
+constexpr int kByteDigits = 8;
+
+// Adds the bits of a short list, from `at` to `end`, a multiple of kBitsAtATime, modulo 256. (add_bits is for long ones: its sums come
+// from memory and go back there, where these can stay in registers from list to list.)
+template <class Word>
+inline __attribute__((always_inline)) void add_few_bits(const Word* base, const int32_t* at, const int32_t* end,
+                                                        BitVector (&digits)[kByteDigits]) {
+    const auto next_eight = [&]() __attribute__((always_inline)) {
+        const BitVector eight = add_eight(base, at, digits[0], digits[1], digits[2]);
+        at += kBitsAtATime;
+        return eight;
+    };
+    while (end - at >= 2 * kBitsAtATime) {
+        const BitVector low = next_eight(), high = next_eight();
+        add_bit(digits + 4, kByteDigits - 4, add_two(digits[3], low, high));
+    }
+    if (at != end) add_bit(digits + 3, kByteDigits - 3, next_eight());
+}
+
 }  // namespace
 }  // namespace bnnkit

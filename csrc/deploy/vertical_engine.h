@@ -96,7 +96,7 @@ private:
     static constexpr int kLaneWords = kLaneBytes / static_cast<int>(sizeof(Word));
     static constexpr int64_t kImages = 8 * sizeof(Word), kWordBytes = sizeof(Word);
     // Outputs that are counted array by array, so that the bits of an array stay in a first-level cache.
-    static constexpr int64_t kBlock = kConverts ? 16 : 1;
+    static constexpr int64_t kBlock = kConverts ? 16 : kPair;
 
     int planes() const { return gated_ ? 2 : 1; }  // of activations
     int64_t row_bytes() const { return ceil_div(vectors_ * int64_t{sizeof(LimitsOfVector)}, 64) * 64; }
@@ -168,29 +168,57 @@ private:
     void count(const Word* row, const Word* totals, const LimitsOfVector* of_row, int64_t first, int64_t end,
                Word* numbers) const {
         for (int array = 0; array < l_.arrays; ++array)
-            for (int64_t o = first; o < end; ++o)
-                for (int64_t v = 0; v < vectors_; ++v)
-                    count_array(row + v * kLaneWords, totals, array, of_row[v], v, o,
-                                numbers + (o - first) * output_words() + v * kLaneWords);
+            for (int64_t o = first; o < end; o += kPair)
+                for (int64_t v = 0; v < vectors_; ++v) {
+                    const Word* const total = totals + (array * vectors_ + v) * kMostVerticalPlanes * kLaneWords;
+                    Word* const to = numbers + (o - first) * output_words() + v * kLaneWords;
+                    if (l_.total_planes[array] <= kByteDigits)
+                        count_pair<kByteDigits>(row + v * kLaneWords, total, array, of_row[v], o, end, to);
+                    else
+                        count_pair<kMostVerticalPlanes>(row + v * kLaneWords, total, array, of_row[v], o, end, to);
+                }
     }
 
-    void count_array(const Word* row, const Word* totals, int array, const LimitsOfVector& limits, int64_t v, int64_t o,
-                     Word* numbers) const {
-        const int64_t list = array * l_.outputs + o;
+    // Of two outputs, the second of which may be past the last; numbers of at most kDigits planes.
+    template <int kDigits>
+    void count_pair(const Word* row, const Word* total, int array, const LimitsOfVector& limits, int64_t o, int64_t end,
+                    Word* numbers) const {
         const int total_planes = l_.total_planes[array];
-        const Word* const total = totals + (array * vectors_ + v) * kMostVerticalPlanes * kLaneWords;
-        BitVector number[kMostVerticalPlanes];
+        const int64_t* const ends = l_.chosen_end + (array * ceil_div(l_.outputs, kPair) + o / kPair) * kShares;
+        const auto add_share = [&](int share, BitVector(&digits)[kDigits]) __attribute__((always_inline)) {
+            const int32_t *const from = l_.chosen + ends[share], *const to = l_.chosen + ends[share + 1];
+            if constexpr (kDigits == kByteDigits)
+                add_few_bits(row, from, to, digits);
+            else
+                add_bits(row, from, to - from, digits, width(total_planes));
+        };
         // Without its lowest plane, to which nothing is added.
-        for (int p = 1; p < total_planes; ++p) number[p - 1] = bits_at(total + p * kLaneWords);
-        zero(number + total_planes - 1, width(total_planes) - total_planes + 1);
-        add_bits(row, l_.chosen + l_.chosen_end[list], l_.chosen_end[list + 1] - l_.chosen_end[list], number,
-                 width(total_planes));
-        const BitVector lowest = bits_at(total);
+        BitVector digits[kDigits], shared[kDigits];
+#pragma GCC unroll 16
+        for (int p = 0; p < kDigits; ++p)
+            digits[p] = p + 1 < total_planes ? bits_at(total + (p + 1) * kLaneWords) : BitVector{};
+        add_share(0, digits);
+#pragma GCC unroll 16
+        for (int p = 0; p < kDigits; ++p) shared[p] = digits[p];
+        add_share(1, digits);
+        finish_array(digits, bits_at(total), array, limits, o, numbers);
+        if (o + 1 == end) return;
+#pragma GCC unroll 16
+        for (int p = 0; p < kDigits; ++p) digits[p] = shared[p];
+        add_share(2, digits);
+        finish_array(digits, bits_at(total), array, limits, o + 1, numbers + output_words());
+    }
+
+    // What was counted, but for its lowest plane, becomes the output's number or adds to it.
+    void finish_array(const BitVector* number, BitVector lowest, int array, const LimitsOfVector& limits, int64_t o,
+                      Word* numbers) const {
+        const int total_planes = l_.total_planes[array];
         if constexpr (!kConverts) {
             store_bits(numbers, lowest);
             for (int p = 0; p < total_planes; ++p) store_bits(numbers + (p + 1) * row_words(), number[p]);
             return;
         }
+        const int64_t list = array * l_.outputs + o;
         BitVector reached[kMostVerticalPlanes];
         for (int p = 0; p < l_.sum_planes; ++p) reached[p] = array ? bits_at(numbers + p * row_words()) : BitVector{};
         const BitVector inverted = BitVector{} + l_.inverted[list];

@@ -74,20 +74,13 @@ VerticalPlan::VerticalPlan(const AdcArgs& adc, const BorderClasses& borders, con
     const int64_t row_words = conv.layout.row_words();
     chosen_end_.push_back(0);
     std::vector<int64_t> k(static_cast<size_t>(borders.count()));
+    std::array<bool, kPair> sums_ones{};
     for (int array = 0; array < l.arrays; ++array)
         for (int64_t output = 0; output < l.outputs; ++output) {
             const uint64_t* w = conv.w + output * row_words;
-            const auto is_set = [](const uint64_t* words, int64_t bit) {
-                return words[bit / kWordBits] >> (bit % kWordBits) & 1;
-            };
-            const auto& rows = arrays[static_cast<size_t>(array)];
-            const int64_t ones =
-                std::count_if(rows.begin(), rows.end(), [&](const Row& row) { return is_set(w, row.bit); });
-            const bool sums_ones = 2 * ones <= static_cast<int64_t>(rows.size());
-            for (const Row& row : rows)
-                if (is_set(w, row.bit) == sums_ones) chosen_.push_back(row.offset);
-            fill_up(chosen_, chosen_end_);
-            inverted_.push_back(sums_ones ? 0 : ~uint64_t{0});
+            if (output % kPair == 0)
+                sums_ones = choose_rows(arrays[static_cast<size_t>(array)], w, l.outputs - output, row_words);
+            inverted_.push_back(sums_ones[output % kPair] ? 0 : ~uint64_t{0});
             const int64_t first = converts ? array * conv.layout.array_words() : 0;
             const int64_t end = converts ? first + conv.layout.array_words() : row_words;
             for (int32_t c = 0; c < borders.count(); ++c) {
@@ -98,9 +91,9 @@ VerticalPlan::VerticalPlan(const AdcArgs& adc, const BorderClasses& borders, con
                     2 * ones_inside - (converts ? borders.valid_rows(c, array) : borders.valid_rows(c));
             }
             if (converts)
-                find_limits(adc, output, array, k, sums_ones);
+                find_limits(adc, output, array, k, sums_ones[output % kPair]);
             else
-                find_starts(output, k, sums_ones);
+                find_starts(output, k, sums_ones[output % kPair]);
         }
     if (converts) std::fill(start_.begin(), start_.end(), l.arrays * adc.levels[0]);
     if (codes.thresholds) {
@@ -112,6 +105,29 @@ VerticalPlan::VerticalPlan(const AdcArgs& adc, const BorderClasses& borders, con
     l.rows_end = rows_end_.data(), l.chosen_end = chosen_end_.data();
     l.inverted = inverted_.data(), l.pattern = pattern_.data(), l.limits = limits_.data();
     l.negative = negative_.data(), l.start = start_.data(), l.first_start = first_start_.data();
+}
+
+// Lists the rows that two outputs add, whose weights begin at `w`, or the last output alone. Returns of which weights each adds the
+// rows.
+std::array<bool, kPair> VerticalPlan::choose_rows(const std::vector<Row>& rows, const uint64_t* w, int64_t outputs,
+                                                  int64_t row_words) {
+    const auto weight_of = [&](int output, int64_t bit) {
+        return output < outputs && (w[output * row_words + bit / kWordBits] >> (bit % kWordBits) & 1) != 0;
+    };
+    std::vector<uint8_t> weights;  // of the first output, + 2 * that of the second
+    int64_t occurring[1 << kPair] = {};
+    for (const Row& row : rows) {
+        weights.push_back(static_cast<uint8_t>(weight_of(0, row.bit) + 2 * weight_of(1, row.bit)));
+        ++occurring[weights.back()];
+    }
+    const int most = outputs < kPair ? 2 : 4;  // without a second output, its weights are all 0
+    const auto left_out = static_cast<int>(std::max_element(occurring, occurring + most) - occurring);
+    for (const int added : {3, 1, 2}) {
+        for (size_t i = 0; i < rows.size(); ++i)
+            if ((weights[i] ^ left_out) == added) chosen_.push_back(rows[i].offset);
+        fill_up(chosen_, chosen_end_);
+    }
+    return {(left_out & 1) == 0, (left_out & 2) == 0};
 }
 
 void VerticalPlan::fill_up(std::vector<int32_t>& list, std::vector<int64_t>& ends) const {

@@ -6,14 +6,16 @@
 //     ps = 4 * S - 2 * T - K,   S = sum of x where w is 1,   T = sum of all x,   K = 2 * (valid rows where w is 1) - n.
 //
 // T is the same for all outputs, and K is known before any image is seen: what is left per output are the bits x of about half
-// of the rows, and no exclusive-or. (Where more weights are 1 than 0, S is the sum over the others and
-// ps = 2 * T - 4 * S - K.) Sums lie in vectors plane by plane; see bit_lanes.h. Counting starts from ~T, so that
+// of the rows, and no exclusive-or. (S may as well be the sum over the rows where w is 0; then ps = 2 * T - 4 * S - K.) Two
+// outputs count together: rows that belong to the S of both are added once, and for each output S is chosen so that the most
+// rows belong to neither. That leaves 0.36 of all rows per output. Sums lie in vectors plane by plane; see bit_lanes.h. Counting starts from ~T, so that
 //
 //     V = 2 * S + 2^t - 1 - T,   t = number of planes of T,
 //
 // is there when S has been added, and ps reaches a threshold exactly when V reaches (or does not reach) a limit.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <vector>
 
@@ -24,7 +26,8 @@ namespace bnnkit::deploy {
 
 constexpr int64_t kMostVerticalImages = 64;
 constexpr int kMostVerticalPlanes = 16;
-constexpr int kGatedPlanes = 2;  // that 2 * high + low has more than either
+constexpr int kPair = 2, kShares = 3;  // of two outputs: rows of both, of the first alone, of the second alone
+constexpr int kGatedPlanes = 2;        // that 2 * high + low has more than either
 
 // Where only codes of one bit are kept, or for gates: whether sum * (flip ? -1 : 1) >= threshold, per output; or none.
 struct VerticalCodes {
@@ -45,8 +48,8 @@ struct VerticalLists {
     const int* total_planes;  // [arrays], of T
     // Offsets from the word of an output's first tap.
     const int32_t *rows, *chosen;
-    const int64_t *rows_end,
-        *chosen_end;           // [1 + arrays], [1 + arrays * outputs]: where lists end; the first begins at 0
+    // [1 + arrays], [1 + arrays * pairs of outputs * kShares]: where lists end; the first begins at 0
+    const int64_t *rows_end, *chosen_end;
     const uint64_t* inverted;  // [arrays][outputs]: ~0 where a threshold is reached if V does not reach the limit
     const int32_t* pattern;    // [out_height][row_patterns]
     const int32_t* limits;     // ~limit, [pattern][arrays][outputs][thresholds][columns]
@@ -74,6 +77,8 @@ public:
 private:
     struct Row;
     std::vector<std::vector<Row>> rows_of_arrays(const BinaryConv& conv) const;
+    std::array<bool, kPair> choose_rows(const std::vector<Row>& rows, const uint64_t* w, int64_t outputs,
+                                        int64_t row_words);
     void place(const ConvGeometry& g);
     void fill_up(std::vector<int32_t>& list, std::vector<int64_t>& ends) const;
     void find_patterns(const BorderClasses& borders);

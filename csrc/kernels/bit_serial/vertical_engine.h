@@ -130,11 +130,11 @@ private:
 
     static void count_pair(const Slice& slice, const Rows& rows, Counted& first, Counted& second) {
         if (slice.counts_ones)
-            count_pair(first, second, [&](int share, BitVector(&digits)[kDigits]) __attribute__((always_inline)) {
-                count_ones(rows, share, digits);
+            count_pair(first, second, [&](int share, BitVector(&digits)[kByteDigits]) __attribute__((always_inline)) {
+                add_few_bits(rows.bits, rows.offsets + rows.ends[share - 1], rows.offsets + rows.ends[share], digits);
             });
         else
-            count_pair(first, second, [&](int share, BitVector(&digits)[kDigits]) __attribute__((always_inline)) {
+            count_pair(first, second, [&](int share, BitVector(&digits)[kByteDigits]) __attribute__((always_inline)) {
                 count_parts(slice, rows, share, digits);
             });
     }
@@ -142,37 +142,22 @@ private:
     // count(share, digits) adds the rows of a share.
     template <class Count>
     static void count_pair(Counted& first, Counted& second, const Count& count) {
-        BitVector digits[kDigits], shared[kDigits];
+        BitVector digits[kByteDigits], shared[kByteDigits];
 #pragma GCC unroll 8
         for (BitVector& digit : digits) digit = BitVector{};  // in pieces: one fill costs more than an array
         count(0, digits);
 #pragma GCC unroll 8
-        for (int i = 0; i < kDigits; ++i) shared[i] = digits[i];
+        for (int i = 0; i < kByteDigits; ++i) shared[i] = digits[i];
         count(1, digits);
 #pragma GCC unroll 8
-        for (int i = 0; i < kDigits; ++i) first.digits[i] = digits[i], digits[i] = shared[i];
+        for (int i = 0; i < kByteDigits; ++i) first.digits[i] = digits[i], digits[i] = shared[i];
         count(2, digits);
 #pragma GCC unroll 8
-        for (int i = 0; i < kDigits; ++i) second.digits[i] = digits[i];
-    }
-
-    // Of a slice of one part without weights. (Lists are too short for add_bits, whose sums come from memory and go back there.)
-    static __attribute__((always_inline)) void count_ones(const Rows& rows, int share, BitVector (&digits)[kDigits]) {
-        const int32_t *at = rows.offsets + rows.ends[share - 1], *const end = rows.offsets + rows.ends[share];
-        const auto next_eight = [&]() __attribute__((always_inline)) {
-            const BitVector eight = add_eight(rows.bits, at, digits[0], digits[1], digits[2]);
-            at += kBitsAtATime;
-            return eight;
-        };
-        while (end - at >= 2 * kBitsAtATime) {
-            const BitVector low = next_eight(), high = next_eight();
-            add_bit(digits + 4, kDigits - 4, add_two(digits[3], low, high));
-        }
-        if (at != end) add_bit(digits + 3, kDigits - 3, next_eight());
+        for (int i = 0; i < kByteDigits; ++i) second.digits[i] = digits[i];
     }
 
     // Of any slice. What counts downwards is added to the complement of what counts upwards.
-    static void count_parts(const Slice& slice, const Rows& rows, int share, BitVector (&digits)[kDigits]) {
+    static void count_parts(const Slice& slice, const Rows& rows, int share, BitVector (&digits)[kByteDigits]) {
         const auto parts = static_cast<int>(slice.parts.size());
         const int32_t* end = rows.ends + share * parts;
         bool negative = parts != 0 && (share == 0 ? slice.parts.front() : slice.parts.back()).negative;
@@ -180,7 +165,8 @@ private:
             if (part.negative != negative)
                 for (BitVector& digit : digits) digit = ~digit;
             negative = part.negative;
-            add_bits(rows.bits, rows.offsets + end[-1], end[0] - end[-1], digits + part.power, kDigits - part.power);
+            add_bits(rows.bits, rows.offsets + end[-1], end[0] - end[-1], digits + part.power,
+                     kByteDigits - part.power);
             ++end;
         }
     }
