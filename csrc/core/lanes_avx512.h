@@ -70,7 +70,13 @@ struct Doubles {
 
 constexpr int64_t kTransposed = 16;  // pixels per step when a tile is written with pixels contiguous
 
-inline void transpose(Ints16 (&values)[kTransposed]) { transpose16(reinterpret_cast<__m512i(&)[16]>(values)); }
+// (Through a copy in registers: an array of one vector type read as an array of another is no longer the same memory to compilers.)
+inline void transpose(Ints16 (&values)[kTransposed]) {
+    __m512i rows[kTransposed];
+    for (int i = 0; i < kTransposed; ++i) rows[i] = (__m512i)values[i].part[0];
+    transpose16(rows);
+    for (int i = 0; i < kTransposed; ++i) values[i].part[0] = (Native<int32_t>)rows[i];
+}
 
 }  // namespace
 }  // namespace bnnkit
