@@ -1,6 +1,7 @@
 // What bit_lanes.h is made of: logic on vectors of bits, and the way between bits and bytes. Included inside an AVX2 region.
 #pragma once
 
+#include "bit_blocks.h"
 #include "bit_logic.h"
 #include "bit_masks_x86.h"
 
@@ -31,6 +32,17 @@ inline void bytes_of_planes(const uint64_t* words, int64_t stride, int planes, u
         high[p] = static_cast<uint32_t>(words[p * stride] >> 32);
     }
     bytes_of_planes(low, 1, planes, bytes), bytes_of_planes(high, 1, planes, bytes + 32);
+}
+
+// The same for the words of a vector, one after another; of at most eight planes.
+template <class Word>
+inline void bytes_of_plane_vectors(const Word* words, int64_t stride, int planes, uint8_t* bytes) {
+    BitVector eight[8];
+#pragma GCC unroll 8
+    for (int p = 0; p < 8; ++p)
+        eight[p] = p < planes ? (BitVector)_mm256_loadu_si256(reinterpret_cast<const __m256i*>(words + p * stride))
+                              : BitVector{};
+    bytes_of_bits(eight, bytes);
 }
 
 // words[b] = the bits b of as many bytes as a word has bits.

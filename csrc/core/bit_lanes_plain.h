@@ -19,6 +19,13 @@ inline void bytes_of_planes(const Word* words, int64_t stride, int planes, uint8
     }
 }
 
+// The same for the words of a vector, one after another; of at most eight planes.
+template <class Word>
+inline void bytes_of_plane_vectors(const Word* words, int64_t stride, int planes, uint8_t* bytes) {
+    for (int64_t first = 0; first < kLaneBytes; first += sizeof(Word), ++words, bytes += 8 * sizeof(Word))
+        bytes_of_planes(words, stride, planes, bytes);
+}
+
 // words[b] = the bits b of as many bytes as a word has bits.
 template <class Word>
 inline void bits_of_bytes(const uint8_t* bytes, Word (&words)[8]) {

@@ -299,10 +299,14 @@ private:
         const int planes = number_planes();
         const Word* const opens = numbers + planes * row_words();
         const Ints16 bits = ints_at(kBits), negative = Ints16{} + l_.negative[o];
+        alignas(64) uint8_t lows[8 * kLaneBytes], highs[8 * kLaneBytes];
         for (int64_t x = 0; x < l_.out_width; ++x) {
-            alignas(64) uint8_t low[kImages], high[kImages];
-            bytes_of_planes(numbers + x, row_words(), planes < 8 ? planes : 8, low);
-            if (planes > 8) bytes_of_planes(numbers + 8 * row_words() + x, row_words(), planes - 8, high);
+            const int64_t in_vector = x % kLaneWords;
+            if (in_vector == 0) {
+                bytes_of_plane_vectors(numbers + x, row_words(), planes < 8 ? planes : 8, lows);
+                if (planes > 8) bytes_of_plane_vectors(numbers + 8 * row_words() + x, row_words(), planes - 8, highs);
+            }
+            const uint8_t *const low = lows + in_vector * kImages, *const high = highs + in_vector * kImages;
             const int32_t start = l_.start[l_.first_start[in_image + x] + o];
             for (int64_t image = 0; image < own.f.abreast.lanes; image += 16) {
                 Ints16 sum = ints_of_bytes(low + image);
