@@ -3,8 +3,8 @@
 //
 // The patches of a block are turned, so that a row of bits holds one input bit of 512 patches. The partial sums of an array are then
 // numbers whose bits lie in vectors, one vector per digit, and a row of the array whose cell is set is added to 512 or 256 of them
-// by two (AVX-512) or five operations. Eight digits become bytes, which the converter turns into codes. Where rows
-// count upwards and downwards, what counts downwards comes first and is turned into its complement: v = up - down - 1 + 1.
+// by two (AVX-512) or five operations. Eight digits become bytes, which the converter turns into codes. Where rows count upwards
+// and downwards, those downwards are added first and all digits are inverted: what follows makes them up - down - 1, modulo 256.
 //
 // Sums of codes are kept in 16 bits, in the order in which digits become bytes (add_codes), and put in order with the outputs.
 #pragma once
