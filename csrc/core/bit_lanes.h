@@ -87,5 +87,23 @@ inline __attribute__((always_inline)) void add_few_bits(const Word* base, const 
     if (at != end) add_bit(digits + 3, kByteDigits - 3, next_eight());
 }
 
+// Two numbers that begin as `digits` and have a share of what is added in common: add(share, digits) adds what belongs to both (0), to
+// the first alone (1), to the second alone (2), and finish(which, digits) receives each number.
+template <int kDigits, class Add, class Finish>
+inline __attribute__((always_inline)) void add_as_pair(BitVector (&digits)[kDigits], bool second, const Add& add,
+                                                       const Finish& finish) {
+    BitVector shared[kDigits];
+    add(0, digits);
+#pragma GCC unroll 16
+    for (int p = 0; p < kDigits; ++p) shared[p] = digits[p];
+    add(1, digits);
+    finish(0, digits);
+    if (!second) return;
+#pragma GCC unroll 16
+    for (int p = 0; p < kDigits; ++p) digits[p] = shared[p];
+    add(2, digits);
+    finish(1, digits);
+}
+
 }  // namespace
 }  // namespace bnnkit

@@ -193,20 +193,15 @@ private:
                 add_bits(row, from, to - from, digits, width(total_planes));
         };
         // Without its lowest plane, to which nothing is added.
-        BitVector digits[kDigits], shared[kDigits];
+        BitVector digits[kDigits];
 #pragma GCC unroll 16
         for (int p = 0; p < kDigits; ++p)
             digits[p] = p + 1 < total_planes ? bits_at(total + (p + 1) * kLaneWords) : BitVector{};
-        add_share(0, digits);
-#pragma GCC unroll 16
-        for (int p = 0; p < kDigits; ++p) shared[p] = digits[p];
-        add_share(1, digits);
-        finish_array(digits, bits_at(total), array, limits, o, numbers);
-        if (o + 1 == end) return;
-#pragma GCC unroll 16
-        for (int p = 0; p < kDigits; ++p) digits[p] = shared[p];
-        add_share(2, digits);
-        finish_array(digits, bits_at(total), array, limits, o + 1, numbers + output_words());
+        add_as_pair(digits, o + 1 < end, add_share,
+                    [&](int which, const BitVector(&number)[kDigits]) __attribute__((always_inline)) {
+                        finish_array(number, bits_at(total), array, limits, o + which,
+                                     numbers + which * output_words());
+                    });
     }
 
     // What was counted, but for its lowest plane, becomes the output's number or adds to it.

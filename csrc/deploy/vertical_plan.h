@@ -8,7 +8,8 @@
 // T is the same for all outputs, and K is known before any image is seen: what is left per output are the bits x of about half
 // of the rows, and no exclusive-or. (S may as well be the sum over the rows where w is 0; then ps = 2 * T - 4 * S - K.) Two
 // outputs count together: rows that belong to the S of both are added once, and for each output S is chosen so that the most
-// rows belong to neither. That leaves 0.36 of all rows per output. Sums lie in vectors plane by plane; see bit_lanes.h. Counting starts from ~T, so that
+// rows belong to neither. That leaves 0.36 of all rows per output. Sums lie in vectors plane by plane; see bit_lanes.h. Counting
+// starts from ~T, so that
 //
 //     V = 2 * S + 2^t - 1 - T,   t = number of planes of T,
 //

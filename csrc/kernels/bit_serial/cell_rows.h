@@ -20,9 +20,9 @@ public:
         int power;
     };
 
-    // Whether the cells of every slice count so little.
+    // Whether there are cells, and those of every slice count so little.
     static bool can_list(const BitSerialArgs& args) {
-        if (!args.planes) return false;
+        if (!args.planes || args.conv.geometry.out_channels == 0) return false;
         int plane = 0;
         for (int c = 0; c < args.slices; plane += args.slice_planes[c++]) {
             if (args.slice_planes[c] > kMostPlanes) return false;
@@ -44,8 +44,12 @@ public:
           offsets_(pairs_ * capacity_ * int64_t{sizeof(int32_t)}),
           ends_(pairs_ * ends() * int64_t{sizeof(int32_t)}),
           reach_(static_cast<size_t>(pairs_)) {
-        parallel_for(args.conv.threads, pairs_, [&](int64_t begin, int64_t end) {
-            for (int64_t pair = begin; pair < end; ++pair) list(pair, borders.mask(0));
+        list(0, borders.mask(0));
+        // Where large arrays are too large for a byte, the first outputs' mostly are: then nothing more is listed.
+        for (const Reach& of_slice : reach_[0])
+            if (!of_slice.fits_byte()) return;
+        parallel_for(args.conv.threads, pairs_ - 1, [&](int64_t begin, int64_t end) {
+            for (int64_t pair = begin + 1; pair < end + 1; ++pair) list(pair, borders.mask(0));
         });
     }
 
@@ -56,6 +60,7 @@ public:
         int64_t down = 0, up = 0;
 
         void add(Part part, int64_t rows) { (part.negative ? down : up) += rows << part.power; }
+        bool fits_byte() const { return down + up < 256; }
         void include(const Reach& other) { down = std::max(down, other.down), up = std::max(up, other.up); }
     };
     Reach reach(int slice) const {

@@ -26,7 +26,7 @@ public:
         : args_(args), cells_(cells), turned_(args.conv.layout.row_words()), arrays_(args.conv.layout.arrays()) {
         for (int c = 0; c < args.slices; ++c) {
             const CellRows::Reach reach = cells.reach(c);
-            if (reach.down + reach.up > 255) return;
+            if (!reach.fits_byte()) return;
             slices_.push_back(slice(c, reach));
         }
         int largest = 1;
@@ -112,7 +112,7 @@ private:
                 Rows rows{bits, lists.offsets, lists.ends};
                 for (int c = 0; c < args_.slices; ++c) {
                     const Slice& slice = slices_[static_cast<size_t>(c)];
-                    count_pair(slice, rows, counted[o][c], counted[o + 1][c]);  // the second may be past the last
+                    count_pair(slice, rows, o + 1 < tile.outputs, &counted[o][c]);
                     rows.ends += CellRows::kShares * slice.parts.size();
                 }
             }
@@ -128,32 +128,25 @@ private:
         const int32_t *offsets, *ends;
     };
 
-    static void count_pair(const Slice& slice, const Rows& rows, Counted& first, Counted& second) {
+    // Into counted[0] and, of the second output, counted[kMaxSlices].
+    static void count_pair(const Slice& slice, const Rows& rows, bool second, Counted* counted) {
+        const auto count_with = [&](const auto& add) __attribute__((always_inline)) {
+            BitVector digits[kByteDigits];
+#pragma GCC unroll 8
+            for (BitVector& digit : digits) digit = BitVector{};  // in pieces: one fill costs more than an array
+            add_as_pair(digits, second, add,
+                        [&](int which, const BitVector(&number)[kByteDigits]) __attribute__((always_inline)) {
+#pragma GCC unroll 8
+                            for (int p = 0; p < kByteDigits; ++p) counted[which * kMaxSlices].digits[p] = number[p];
+                        });
+        };
         if (slice.counts_ones)
-            count_pair(first, second, [&](int share, BitVector(&digits)[kByteDigits]) __attribute__((always_inline)) {
+            count_with([&](int share, BitVector(&digits)[kByteDigits]) __attribute__((always_inline)) {
                 add_few_bits(rows.bits, rows.offsets + rows.ends[share - 1], rows.offsets + rows.ends[share], digits);
             });
         else
-            count_pair(first, second, [&](int share, BitVector(&digits)[kByteDigits]) __attribute__((always_inline)) {
-                count_parts(slice, rows, share, digits);
-            });
-    }
-
-    // count(share, digits) adds the rows of a share.
-    template <class Count>
-    static void count_pair(Counted& first, Counted& second, const Count& count) {
-        BitVector digits[kByteDigits], shared[kByteDigits];
-#pragma GCC unroll 8
-        for (BitVector& digit : digits) digit = BitVector{};  // in pieces: one fill costs more than an array
-        count(0, digits);
-#pragma GCC unroll 8
-        for (int i = 0; i < kByteDigits; ++i) shared[i] = digits[i];
-        count(1, digits);
-#pragma GCC unroll 8
-        for (int i = 0; i < kByteDigits; ++i) first.digits[i] = digits[i], digits[i] = shared[i];
-        count(2, digits);
-#pragma GCC unroll 8
-        for (int i = 0; i < kByteDigits; ++i) second.digits[i] = digits[i];
+            count_with([&](int share, BitVector(&digits)[kByteDigits])
+                           __attribute__((always_inline)) { count_parts(slice, rows, share, digits); });
     }
 
     // Of any slice. What counts downwards is added to the complement of what counts upwards.
