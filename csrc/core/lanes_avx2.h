@@ -10,6 +10,7 @@ namespace {
 template <class T>
 using Native = typename VectorOf<T, 32>::Type;
 using Ints16 = Wide<Native<int32_t>, 2>;
+using Shorts16 = Wide<Native<int16_t>, 1>;
 using Floats16 = Wide<Native<float>, 2>;
 using Doubles16 = Wide<Native<double>, 4>;
 
@@ -66,6 +67,16 @@ inline Ints16 ints_of_bytes(const uint8_t* p) {
     const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
     return {{(Native<int32_t>)_mm256_cvtepu8_epi32(bytes),
              (Native<int32_t>)_mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8))}};
+}
+
+inline Shorts16 shorts_of_bytes(const uint8_t* p) {
+    return {{(Native<int16_t>)_mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))}};
+}
+
+inline Ints16 ints_of_shorts(const Shorts16& v) {
+    const auto all = (__m256i)v.part[0];
+    return {{(Native<int32_t>)_mm256_cvtepi16_epi32(_mm256_castsi256_si128(all)),
+             (Native<int32_t>)_mm256_cvtepi16_epi32(_mm256_extracti128_si256(all, 1))}};
 }
 
 // Bit i: whether lane i is negative.

@@ -55,6 +55,11 @@ inline Ints16 ints_of_bytes(const uint8_t* p) {
     return {{(Native<int32_t>)_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))}};
 }
 
+// Shorter numbers would take as many vectors.
+using Shorts16 = Ints16;
+inline Shorts16 shorts_of_bytes(const uint8_t* p) { return ints_of_bytes(p); }
+inline Ints16 ints_of_shorts(const Shorts16& v) { return v; }
+
 // Bit i: whether lane i is negative.
 inline uint32_t sign_mask(Ints16 v) { return _mm512_movepi32_mask((__m512i)v.part[0]); }
 

@@ -12,6 +12,7 @@ namespace {
 template <class T>
 using Native = typename VectorOf<T, 16>::Type;
 using Ints16 = Wide<Native<int32_t>, 4>;
+using Shorts16 = Wide<Native<int16_t>, 2>;
 using Floats16 = Wide<Native<float>, 4>;
 using Doubles16 = Wide<Native<double>, 8>;
 
@@ -51,6 +52,14 @@ inline Ints16 ints_of_bytes(const uint8_t* p) {
     for (int i = 0; i < 16; ++i) numbers[i] = p[i];
     return wide_at<Ints16>(numbers);
 }
+
+inline Shorts16 shorts_of_bytes(const uint8_t* p) {
+    alignas(64) int16_t numbers[16];
+    for (int i = 0; i < 16; ++i) numbers[i] = p[i];
+    return wide_at<Shorts16>(numbers);
+}
+
+inline Ints16 ints_of_shorts(const Shorts16& v) { return numbers<Ints16>(v); }
 
 // Bit i: whether lane i is negative.
 inline uint32_t sign_mask(const Ints16& v) {

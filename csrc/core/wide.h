@@ -27,14 +27,24 @@ inline auto each_part(const Wide<V, kParts>& a, const Operation& operation) {
     return result;
 }
 
+template <class V, int kA, int kB, class Operation>
+inline auto parts_of_both(const Wide<V, kA>& a, const Wide<V, kB>& b, const Operation& operation) {
+    static_assert(kA == kB || kA == 1 || kB == 1);
+    Wide<decltype(operation(V{}, V{})), (kA > kB ? kA : kB)> result;
+#pragma GCC unroll 8
+    for (int i = 0; i < (kA > kB ? kA : kB); ++i)
+        result.part[i] = operation(a.part[kA == 1 ? 0 : i], b.part[kB == 1 ? 0 : i]);
+    return result;
+}
+
 template <class V>
 using Value = std::remove_reference_t<decltype(std::declval<V&>()[0])>;
 
-// Arithmetic and logic of two wide values, or of one and a number.
+// Arithmetic and logic of two wide values, or of one and a number. A value of one part acts on every part of another.
 #define BNNKIT_WIDE(op)                                                                                            \
-    template <class V, int kParts>                                                                                 \
-    inline auto operator op(const Wide<V, kParts>& a, const Wide<V, kParts>& b) {                                  \
-        return each_part<decltype(V {} op V{})>(a, [&](V part, int i) { return part op b.part[i]; });              \
+    template <class V, int kA, int kB>                                                                             \
+    inline auto operator op(const Wide<V, kA>& a, const Wide<V, kB>& b) {                                          \
+        return parts_of_both(a, b, [](V x, V y) { return x op y; });                                               \
     }                                                                                                              \
     template <class V, int kParts, class S, class = std::enable_if_t<std::is_arithmetic_v<S>>>                     \
     inline auto operator op(const Wide<V, kParts>& a, S b) {                                                       \
@@ -53,6 +63,7 @@ BNNKIT_WIDE(<)
 BNNKIT_WIDE(<=)
 BNNKIT_WIDE(>)
 BNNKIT_WIDE(>=)
+BNNKIT_WIDE(==)
 #undef BNNKIT_WIDE
 
 template <class V, int kParts>
@@ -75,13 +86,29 @@ inline Wide<V, kParts> choose(const Wide<M, kParts>& mask, const Wide<V, kParts>
 }
 
 // The larger, or the smaller, of two. (Compilers find the instruction in this, not in a choice between them.)
+template <class V, int kA, int kB>
+inline auto larger(const Wide<V, kA>& a, const Wide<V, kB>& b) {
+    return parts_of_both(a, b, [](V x, V y) { return x > y ? x : y; });
+}
+template <class V, int kA, int kB>
+inline auto smaller(const Wide<V, kA>& a, const Wide<V, kB>& b) {
+    return parts_of_both(a, b, [](V x, V y) { return x < y ? x : y; });
+}
+
+// Twice as many values, and half of them.
 template <class V, int kParts>
-inline Wide<V, kParts> larger(const Wide<V, kParts>& a, const Wide<V, kParts>& b) {
-    return each_part<V>(a, [&](V part, int i) { return part > b.part[i] ? part : b.part[i]; });
+inline Wide<V, 2 * kParts> joined(const Wide<V, kParts>& first, const Wide<V, kParts>& second) {
+    Wide<V, 2 * kParts> result;
+#pragma GCC unroll 8
+    for (int i = 0; i < kParts; ++i) result.part[i] = first.part[i], result.part[kParts + i] = second.part[i];
+    return result;
 }
 template <class V, int kParts>
-inline Wide<V, kParts> smaller(const Wide<V, kParts>& a, const Wide<V, kParts>& b) {
-    return each_part<V>(a, [&](V part, int i) { return part < b.part[i] ? part : b.part[i]; });
+inline Wide<V, kParts / 2> half(const Wide<V, kParts>& a, int which) {
+    Wide<V, kParts / 2> result;
+#pragma GCC unroll 8
+    for (int i = 0; i < kParts / 2; ++i) result.part[i] = a.part[which * (kParts / 2) + i];
+    return result;
 }
 
 // The same bits.

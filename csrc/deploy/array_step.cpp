@@ -63,7 +63,7 @@ public:
             if (gated()) codes = {gate_.thresholds.data(), nullptr};
             if (this->finish.levels.thresholds.size() == 1 && !this->finish.sum_thresholds.empty() && !gated())
                 codes = {this->finish.sum_thresholds.data(), this->finish.flip.data()};
-            plan_ = std::make_unique<const VerticalPlan>(args, borders_, codes, code_.vertical_columns);
+            plan_ = std::make_unique<const VerticalPlan>(args, borders_, codes, largest_sum(), code_.vertical_columns);
             vertical_.reset(code_.new_vertical_array({plan_->lists(), gated(), this->finish.integers.has_value()}));
         }
         pad(table_.bias, conv_.geometry.out_channels, 0.0f);

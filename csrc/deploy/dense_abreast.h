@@ -45,9 +45,8 @@ void run_dense_abreast(const DenseConv& conv, const float* x, const Finishing& a
                     rows, depth,
                     conv.weights + first / kPanelChannels * kPanelChannels * depth + first % kPanelChannels, sums);
                 for (int64_t o = first; o < g.out_channels && o < first + kAbreastOutputs; ++o)
-                    finish16<Ends::anything>(
-                        f, numbers<Floats16>(wide_at<Doubles16>(sums + (o - first) * 16) + conv.bias[o]),
-                        ImagesOfChannel{o, o * g.out_pixels() + pixel, image});
+                    finish_values(f, numbers<Floats16>(wide_at<Doubles16>(sums + (o - first) * 16) + conv.bias[o]),
+                                  ImagesOfChannel{o, o * g.out_pixels() + pixel, image});
             }
         }
 }

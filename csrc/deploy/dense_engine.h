@@ -89,8 +89,8 @@ void run_dense(const DenseConv& any, const float* x, const Finishing& f, unsigne
                         for (int64_t c = 0; c < kPanelChannels && panel + c < g.out_channels; c += 16) {
                             const auto value = wide_at<Doubles16>(sums + r * kPanelChannels + c);
                             const auto bias = wide_at<Doubles16>(conv.bias + panel + c);
-                            finish16<Ends::anything>(f, numbers<Floats16>(value + bias),
-                                                     ChannelsOfPixel{row * out_w + ox + first + r, panel + c});
+                            finish_values(f, numbers<Floats16>(value + bias),
+                                          ChannelsOfPixel{row * out_w + ox + first + r, panel + c});
                         }
                 }
         }

@@ -33,6 +33,8 @@ void pad_integers(IntegerFinish& f, int64_t channels) {
     if (f.right.size() != f.bias_in.size() || f.left.size() != f.bias_in.size() ||
         f.bias_out.size() != f.bias_in.size())
         throw std::invalid_argument("integers: needed all parts of an activation");
+    if (f.scale.digits < 0 || f.scale.digits > kMostDigits)
+        throw std::invalid_argument("integers: factors of at most " + std::to_string(kMostDigits) + " digits");
     const size_t digits = static_cast<size_t>(f.scale.digits) * c;
     if (f.scale.shifts.size() != digits || f.scale.negative.size() != digits || f.scale.mask.size() != digits)
         throw std::invalid_argument("integers: needed shifts and signs of every digit");
@@ -75,6 +77,10 @@ namespace {
 
 const int32_t* data_or_none(const std::vector<int32_t>& values) { return values.empty() ? nullptr : values.data(); }
 
+const Buffer& shortcut_of(const Finish& f, const Workspace& workspace) {
+    return workspace.buffers[static_cast<size_t>(workspace.adds_in_place ? f.out : f.residual)];
+}
+
 void resolve_integers(Finishing& r, const Finish& f, const Workspace& workspace, int64_t images) {
     const IntegerFinish& from = *f.integers;
     IntegerFinishing& to = r.integers;
@@ -89,7 +95,7 @@ void resolve_integers(Finishing& r, const Finish& f, const Workspace& workspace,
     to.left = data_or_none(from.left);
     to.bias_out = data_or_none(from.bias_out);
     to.thresholds = data_or_none(from.thresholds);
-    if (f.residual >= 0) to.residual = workspace.buffers[static_cast<size_t>(f.residual)].integers();
+    if (f.residual >= 0) to.residual = shortcut_of(f, workspace).integers();
     if (f.floats) to.values = out.integers();
     r.planes = f.levels.planes;
     for (int p = 0; p < r.planes; ++p) r.bits[p] = out.plane(p, images);
@@ -115,7 +121,7 @@ Finishing resolved(const Finish& f, const Workspace& workspace, int64_t images) 
         if (!a.scale.empty()) r.inner_scale = a.scale.data(), r.inner_shift = a.shift.data();
         r.bias_in = a.bias_in.data(), r.slope = a.slope.data(), r.bias_out = a.bias_out.data();
     }
-    if (f.residual >= 0) r.residual = workspace.buffers[static_cast<size_t>(f.residual)].values();
+    if (f.residual >= 0) r.residual = shortcut_of(f, workspace).values();
     if (!f.scale.empty()) r.scale = f.scale.data(), r.shift = f.shift.data();
     r.clamp = f.clamp;
     if (f.floats) r.floats = out.values();

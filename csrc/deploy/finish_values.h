@@ -9,12 +9,12 @@ struct ChannelsOfPixel {
     BNNKIT_INLINE auto parameters(const T* of_channels) const {
         return sixteen_at(of_channels + channel);
     }
-    BNNKIT_INLINE bool all_zero(const int32_t*) const { return false; }  // not known
     template <class Finish>
     BNNKIT_INLINE Floats16 finished(const Finish& finish, const Ints16& sum) const {
         return finish.neighbours(sum, channel);
     }
     BNNKIT_INLINE int64_t value(const Finishing& f) const { return pixel * f.stride + channel; }
+    BNNKIT_INLINE void expect_next(const Finishing&, const void*) const {}
 
     BNNKIT_INLINE void store_bits(const Finishing& f, int plane, uint32_t mask) const {
         const int64_t left = f.channels - channel;
@@ -33,26 +33,53 @@ struct ChannelsOfPixel {
     }
 };
 
-// or images abreast, of one channel; cell = channel * pixels + pixel.
+// or images abreast, of one channel; cell = channel * pixels + pixel. Parameters are the same for all of them.
 struct ImagesOfChannel {
     int64_t channel, cell, image;
 
     template <class T>
     BNNKIT_INLINE auto parameters(const T* of_channels) const {
-        return spread<decltype(sixteen_at(of_channels))>(of_channels[channel]);
+        return spread<Wide<Native<T>, 1>>(of_channels[channel]);
     }
-    BNNKIT_INLINE bool all_zero(const int32_t* of_channels) const { return of_channels[channel] == 0; }
     template <class Finish>
     BNNKIT_INLINE Floats16 finished(const Finish& finish, const Ints16& sum) const {
         return finish(sum, channel);
     }
     BNNKIT_INLINE int64_t value(const Finishing& f) const { return cell * f.abreast.lanes + image; }
+    // Values of the next channel's pixel are needed soon, and lie too far away for the processor to expect them.
+    BNNKIT_INLINE void expect_next(const Finishing& f, const void* values) const {
+        __builtin_prefetch(static_cast<const char*>(values) + (value(f) + f.pixels * f.abreast.lanes) * 4);
+    }
 
     BNNKIT_INLINE void store_bits(const Finishing& f, int plane, uint32_t mask) const {
         const auto some = static_cast<uint16_t>(mask);
-        memcpy(reinterpret_cast<char*>(f.bits[plane]) + cell * f.abreast.word_bytes() + image / 8, &some, sizeof some);
+        memcpy(bits(f, plane), &some, sizeof some);
+    }
+    BNNKIT_INLINE char* bits(const Finishing& f, int plane) const {
+        return reinterpret_cast<char*>(f.bits[plane]) + cell * f.abreast.word_bytes() + image / 8;
     }
 };
+
+// Twice as many: what happens to a value takes much longer than what could happen to others in the meantime, and a processor
+// does not look far enough ahead to find these in the next 16.
+using Ints32 = decltype(joined(Ints16{}, Ints16{}));
+using Floats32 = decltype(joined(Floats16{}, Floats16{}));
+
+struct MoreImagesOfChannel : ImagesOfChannel {
+    template <class Finish>
+    BNNKIT_INLINE Floats32 finished(const Finish& finish, const Ints32& sum) const {
+        return joined(finish(half(sum, 0), channel), finish(half(sum, 1), channel));
+    }
+    BNNKIT_INLINE void expect_next(const Finishing& f, const void* values) const {
+        ImagesOfChannel::expect_next(f, values);
+        ImagesOfChannel{channel, cell, image + 16}.expect_next(f, values);
+    }
+    BNNKIT_INLINE void store_bits(const Finishing& f, int plane, uint32_t mask) const {
+        memcpy(bits(f, plane), &mask, sizeof mask);
+    }
+};
+
+inline uint32_t sign_mask(const Ints32& v) { return sign_mask(half(v, 0)) | sign_mask(half(v, 1)) << 16; }
 
 // Stores the planes of 16 codes; passes(t) is the mask of lanes beyond threshold t.
 template <class Place, class Passes>
@@ -86,63 +113,83 @@ inline Ends ends_of(const Finishing& f) {
     return Ends::anything;
 }
 
-template <bool kNormalized, class Place>
-BNNKIT_INLINE Floats16 activated(const Finishing& f, Floats16 v, const Place& at) {
-    if (kNormalized || f.inner_scale) v = v * at.parameters(f.inner_scale) + at.parameters(f.inner_shift);
-    v = v + at.parameters(f.bias_in);
-    v = choose(v > Floats16{}, v, v * at.parameters(f.slope));
-    return v + at.parameters(f.bias_out);
-}
+// The parameters of values of a block whose ends are known. Of one channel they are read once for many images.
+template <Ends kEnds, class Floats>
+struct BlockParameters {
+    Floats scale, shift, inner_scale, inner_shift, bias_in, slope, bias_out;
 
-template <Ends kEnds, class Place>
-BNNKIT_INLINE void finish16(const Finishing& f, Floats16 v, const Place& at) {
-    constexpr bool kBlock = kEnds == Ends::block, kFractional = kEnds == Ends::fractional,
-                   kKnown = kBlock || kFractional;
-    if (kFractional || (!kKnown && f.slope)) v = activated<kFractional>(f, v, at);
-    if (kKnown || f.residual) v = v + floats_at(f.residual + at.value(f));
-    if (kKnown || f.scale) v = v * at.parameters(f.scale) + at.parameters(f.shift);
-    if (kBlock || (!kKnown && f.clamp)) {
-        const Floats16 one = Floats16{} + 1.0f;
-        v = choose(v < -one, -one, v);
-        v = choose(v > one, one, v);
+    template <class Place>
+    BNNKIT_INLINE BlockParameters(const Finishing& f, const Place& at)
+        : scale(at.parameters(f.scale)), shift(at.parameters(f.shift)) {
+        if constexpr (kEnds == Ends::fractional) {
+            inner_scale = at.parameters(f.inner_scale), inner_shift = at.parameters(f.inner_shift);
+            bias_in = at.parameters(f.bias_in), slope = at.parameters(f.slope), bias_out = at.parameters(f.bias_out);
+        }
     }
-    if (kKnown || f.floats) store_wide(f.floats + at.value(f), v);
-    if (kBlock) {
-        at.store_bits(f, 0, sign_mask(v > spread<Floats16>(f.thresholds[0])));
-    } else if (kFractional) {
-        // Bit 1 of the code is whether the middle threshold is reached, bit 0 whether an odd number of them is.
-        const auto reaches = [&](int t) { return sign_mask(v >= spread<Floats16>(f.thresholds[t])); };
-        const uint32_t middle = reaches(1);
-        at.store_bits(f, 0, reaches(0) ^ middle ^ reaches(2));
-        at.store_bits(f, 1, middle);
-    } else if (f.planes)
-        store_codes(f, at, [&](int t) {
-            const Floats16 threshold = spread<Floats16>(f.thresholds[t]);
-            return sign_mask(f.strict ? v > threshold : v >= threshold);
-        });
+};
+
+template <class Values, class Floats>
+BNNKIT_INLINE Values activated(Values v, const Floats& bias_in, const Floats& slope, const Floats& bias_out) {
+    v = v + bias_in;
+    v = choose(v > Values{}, v, v * slope);
+    return v + bias_out;
 }
 
-template <class Place>
-BNNKIT_INLINE void codes16(const Finishing& f, Ints16 sum, const Place& at) {
-    const Ints16 flip = at.parameters(f.flip), directed = (sum ^ flip) - flip;
+template <class Values>
+BNNKIT_INLINE Values clamped(const Values& v) {
+    const auto one = spread<Wide<Native<float>, 1>>(1.0f);
+    return smaller(one, larger(-one, v));
+}
+
+template <Ends kEnds, class Floats, class Values, class Place>
+BNNKIT_INLINE void end_block(const Finishing& f, const BlockParameters<kEnds, Floats>& p, Values v, const Place& at) {
+    if constexpr (kEnds == Ends::fractional)
+        v = activated(v * p.inner_scale + p.inner_shift, p.bias_in, p.slope, p.bias_out);
+    v = v + wide_at<Values>(f.residual + at.value(f));
+    at.expect_next(f, f.residual);
+    v = v * p.scale + p.shift;
+    if constexpr (kEnds == Ends::block) v = clamped(v);
+    store_wide(f.floats + at.value(f), v);
+    if constexpr (kEnds == Ends::block) {
+        at.store_bits(f, 0, sign_mask(v > f.thresholds[0]));
+    } else {
+        // Bit 1 of the code is whether the middle threshold is reached, bit 0 whether an odd number of them is.
+        const auto reaches = [&](int t) { return v >= f.thresholds[t]; };
+        const auto middle = reaches(1);
+        at.store_bits(f, 0, sign_mask(reaches(0) ^ middle ^ reaches(2)));
+        at.store_bits(f, 1, sign_mask(middle));
+    }
+}
+
+template <class Values, class Place>
+BNNKIT_INLINE void finish_values(const Finishing& f, Values v, const Place& at) {
+    if (f.slope) {
+        if (f.inner_scale) v = v * at.parameters(f.inner_scale) + at.parameters(f.inner_shift);
+        v = activated(v, at.parameters(f.bias_in), at.parameters(f.slope), at.parameters(f.bias_out));
+    }
+    if (f.residual) v = v + wide_at<Values>(f.residual + at.value(f));
+    if (f.scale) v = v * at.parameters(f.scale) + at.parameters(f.shift);
+    if (f.clamp) v = clamped(v);
+    if (f.floats) store_wide(f.floats + at.value(f), v);
+    if (f.planes)
+        store_codes(f, at, [&](int t) { return sign_mask(f.strict ? v > f.thresholds[t] : v >= f.thresholds[t]); });
+}
+
+template <class Sums, class Place>
+BNNKIT_INLINE void finish_codes(const Finishing& f, const Sums& sum, const Place& at) {
+    const auto flip = at.parameters(f.flip);
+    const Sums directed = (sum ^ flip) - flip;
     store_codes(f, at,
                 [&](int t) { return sign_mask(directed >= at.parameters(f.sum_thresholds + t * f.padded_channels)); });
 }
 
-// sum * (high + low), see SumScale.
-struct FinishInTwoFloats {
-    float high, low;
-
-    BNNKIT_INLINE Floats16 operator()(const Ints16& sum, int64_t) const {
-        const Floats16 exact = numbers<Floats16>(sum);
-        return exact * high + exact * low;
+template <class Sums, class Place>
+BNNKIT_INLINE auto scaled(const SumScale& s, const Sums& sum, const Place& at) {
+    using Values = Wide<Native<float>, sizeof sum / sizeof(Native<float>)>;
+    if (s.in_two_floats) {
+        const auto exact = numbers<Values>(sum);
+        return exact * s.high + exact * s.low;
     }
-    BNNKIT_INLINE Floats16 neighbours(const Ints16& sum, int64_t output) const { return (*this)(sum, output); }
-};
-
-template <class Place>
-BNNKIT_INLINE Floats16 scaled(const SumScale& s, Ints16 sum, const Place& at) {
-    if (s.in_two_floats) return at.finished(FinishInTwoFloats{s.high, s.low}, sum);
     if (s.in_float) return at.finished(FinishInFloat{static_cast<float>(s.scale), s.bias}, sum);
     return at.finished(FinishInDouble{s.scale, s.base, s.bias}, sum);
 }

@@ -7,24 +7,70 @@ BNNKIT_INLINE Ints16 shift_added(const IntegerFinishing& f, Ints16 sum, const Pl
     const Ints16 lifted = sum << f.lift;
     Ints16 total = {};
     for (int64_t d = 0, first = 0; d < f.digits; ++d, first += f.padded_channels) {
-        if (at.all_zero(f.mask + first)) continue;
-        const Ints16 negative = at.parameters(f.negative + first);
+        const auto negative = at.parameters(f.negative + first);
         total += (((lifted >> at.parameters(f.shifts + first)) & at.parameters(f.mask + first)) ^ negative) - negative;
     }
     return total;
 }
 
-template <class Place>
-BNNKIT_INLINE void end16(const Finishing& f, Ints16 v, const Place& at) {
+// The same for the sums of one channel, whose digits are read once; those not in use are left out.
+using OneInt = Wide<Native<int32_t>, 1>;
+
+struct DigitsOfChannel {
+    int count = 0, lift;
+    OneInt shifts[kMostDigits], negative[kMostDigits];
+
+    BNNKIT_INLINE DigitsOfChannel(const IntegerFinishing& f, int64_t channel) : lift(f.lift) {
+        for (int64_t d = 0, at = channel; d < f.digits; ++d, at += f.padded_channels) {
+            if (!f.mask[at]) continue;
+            shifts[count] = spread<OneInt>(f.shifts[at]);
+            negative[count] = spread<OneInt>(f.negative[at]);
+            ++count;
+        }
+    }
+
+    template <class Sums>
+    BNNKIT_INLINE Sums shift_added(const Sums& sum) const {
+        const Sums lifted = sum << lift;
+        Sums total = {};
+        for (int d = 0; d < count; ++d) total += ((lifted >> shifts[d]) ^ negative[d]) - negative[d];
+        return total;
+    }
+};
+
+template <class Ints>
+struct IntegerParameters {
+    Ints bias_in, right, left, bias_out, threshold;
+
+    template <class Place>
+    BNNKIT_INLINE IntegerParameters(const IntegerFinishing& i, const Place& at) {
+        if (i.bias_in) {
+            bias_in = at.parameters(i.bias_in), right = at.parameters(i.right);
+            left = at.parameters(i.left), bias_out = at.parameters(i.bias_out);
+        }
+        if (i.thresholds) threshold = at.parameters(i.thresholds);
+    }
+};
+
+template <class Ints, class Values, class Place>
+BNNKIT_INLINE void finish_integers(const Finishing& f, const IntegerParameters<Ints>& p, Values v, const Place& at) {
     const IntegerFinishing& i = f.integers;
-    if (i.residual) v += ints_at(i.residual + at.value(f));
+    if (i.residual) {
+        v += wide_at<Values>(i.residual + at.value(f));
+        at.expect_next(f, i.residual);
+    }
     if (i.bias_in) {
-        v += at.parameters(i.bias_in);
-        v = choose(v < 0, (v >> at.parameters(i.right)) << at.parameters(i.left), v);
-        v += at.parameters(i.bias_out);
+        v += p.bias_in;
+        v = choose(v < 0, (v >> p.right) << p.left, v);
+        v += p.bias_out;
     }
     if (i.values) store_wide(i.values + at.value(f), v);
-    if (i.thresholds) at.store_bits(f, 0, sign_mask(v >= at.parameters(i.thresholds)));
+    if (i.thresholds) at.store_bits(f, 0, sign_mask(v >= p.threshold));
+}
+
+template <class Place>
+BNNKIT_INLINE void finish_integers(const Finishing& f, const Ints16& v, const Place& at) {
+    finish_integers(f, IntegerParameters<decltype(at.parameters(f.integers.bias_in))>(f.integers, at), v, at);
 }
 
 template <int kColumns>
@@ -37,7 +83,7 @@ public:
         for_each_16<kColumns>(tile, pixel, pixels, output, outputs, f.channels, joined,
                               [&](const int32_t* sums, int64_t p, int64_t channel) {
                                   const ChannelsOfPixel at{p, channel};
-                                  end16(f, shift_added(f.integers, ints_at(sums), at), at);
+                                  finish_integers(f, shift_added(f.integers, ints_at(sums), at), at);
                               });
     }
 
@@ -48,16 +94,17 @@ private:
 
 void run_finish_integers(const int32_t* values, int64_t pixels, const Finishing& f) {
     if (f.abreast.lanes)
-        return for_each_cell(f, [&](const ImagesOfChannel& at) { end16(f, ints_at(values + at.value(f)), at); });
+        return for_each_cell(f,
+                             [&](const ImagesOfChannel& at) { finish_integers(f, ints_at(values + at.value(f)), at); });
     for (int64_t pixel = 0; pixel < pixels; ++pixel)
         for (int64_t c = 0; c < f.channels; c += 16)
-            end16(f, ints_at(values + pixel * f.stride + c), ChannelsOfPixel{pixel, c});
+            finish_integers(f, ints_at(values + pixel * f.stride + c), ChannelsOfPixel{pixel, c});
 }
 
 // With signs s: sum of s * v = 2 * (sum of v where s is positive) - (sum of all v).
 template <class Place>
 BNNKIT_INLINE void end_signed_sum(const Finishing& f, const Ints16& positive, const Ints16& all, const Place& at) {
-    end16(f, shift_added(f.integers, (positive << 1) - all, at), at);
+    finish_integers(f, shift_added(f.integers, (positive << 1) - all, at), at);
 }
 
 void run_signed_sums_abreast(const SignedSums& s, const int32_t* values, const Finishing& any, int32_t* of_channels) {

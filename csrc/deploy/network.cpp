@@ -49,6 +49,19 @@ void check_order(const std::vector<StepPointer>& steps) {
     }
 }
 
+// Whether the values of step `at` may lie where those of its shortcut did, so that a thread works in less memory: no later
+// step of this network reads the latter.
+bool ends_a_shortcut(const std::vector<StepPointer>& steps, size_t at) {
+    const Finish& end = steps[at]->finish;
+    if (end.residual < 0 || end.residual == end.out || !end.floats) return false;
+    for (size_t later = at + 1; later < steps.size(); ++later) {
+        const Step& step = *steps[later];
+        if (step.finish.residual == end.residual || (step.in == end.residual && !step.reads_bits())) return false;
+        if (step.finish.out == end.residual && step.finish.floats) return true;
+    }
+    return true;
+}
+
 bool counts_many(const std::vector<StepPointer>& steps) {
     return std::any_of(steps.begin(), steps.end(), [](const StepPointer& s) { return s->prefers_many(); });
 }
@@ -188,12 +201,21 @@ void run(const std::vector<Network*>& networks, const uint8_t* images, const int
     std::atomic<int64_t> next{0};
     const Code& code = usual_code();
     const bool many = counts_many(all);
+    // Values that one of several networks adds to may be a shortcut of the next as well.
+    const auto adds_in_place = [&](const Network& network, size_t step) {
+        return networks.size() == 1 && ends_a_shortcut(network.steps_, step);
+    };
     parallel_for(threads, workers, [&](int64_t begin, int64_t end) {
         for (int64_t worker = begin; worker < end; ++worker) {
             Workspace& workspace = state.workspaces[static_cast<size_t>(worker)];
             const auto run_step = [&](Network& network, size_t step, int64_t some) {
                 const auto before = std::chrono::steady_clock::now();
                 arrange(*network.steps_[step], workspace, some, code);
+                const Finish& end = network.steps_[step]->finish;
+                workspace.adds_in_place = adds_in_place(network, step);
+                if (workspace.adds_in_place)
+                    std::swap(workspace.buffers[static_cast<size_t>(end.out)].floats,
+                              workspace.buffers[static_cast<size_t>(end.residual)].floats);
                 network.steps_[step]->run(workspace, some);
                 const auto spent = std::chrono::steady_clock::now() - before;
                 network.state_->nanoseconds[step] +=

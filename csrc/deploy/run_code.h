@@ -40,7 +40,7 @@ public:
     void operator()(const int32_t* tile, int64_t pixel, int64_t pixels, int64_t output, int64_t outputs) const {
         if (f.sum_thresholds)
             rows(tile, pixel, pixels, output, outputs, [&](const int32_t* sums, int64_t p, int64_t channel) {
-                codes16(f, ints_at(sums), ChannelsOfPixel{p, channel});
+                finish_codes(f, ints_at(sums), ChannelsOfPixel{p, channel});
             });
         else if (ends_of(f) == Ends::block)
             values<Ends::block>(tile, pixel, pixels, output, outputs);
@@ -56,7 +56,11 @@ private:
         const Finishing f = this->f;  // a copy that no store can change stays in registers
         rows(tile, pixel, pixels, output, outputs, [&](const int32_t* sums, int64_t p, int64_t channel) {
             const ChannelsOfPixel at{p, channel};
-            finish16<kEnds>(f, scaled(scale, ints_at(sums), at), at);
+            const Floats16 v = scaled(scale, ints_at(sums), at);
+            if constexpr (kEnds == Ends::anything)
+                finish_values(f, v, at);
+            else
+                end_block(f, BlockParameters<kEnds, Floats16>(f, at), v, at);
         });
     }
 

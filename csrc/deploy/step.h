@@ -22,6 +22,7 @@
 namespace bnnkit::deploy {
 
 constexpr int kMaxPlanes = 4, kMaxThresholds = 15;
+constexpr int kMostDigits = 8;          // of a factor, see ShiftAdd
 constexpr int64_t kLaneChannels = 16;   // floats of a pixel are padded to a multiple of this
 constexpr int64_t kPanelChannels = 32;  // and parameters to a multiple of this
 constexpr int kImages = -1;             // as the buffer a step reads
@@ -136,6 +137,8 @@ struct Workspace {
     std::vector<Buffer> buffers;
     Memory scratch;
     bool many = false;  // whether layers count many of the images at a time
+    // Whether the values of its shortcut already lie where the step at hand writes its own, see ends_a_shortcut.
+    bool adds_in_place = false;
 };
 
 // Of the bits that a layer reads, and of the codes of its converters.

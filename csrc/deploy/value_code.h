@@ -4,11 +4,11 @@
 
 void run_finish(const float* values, int64_t pixels, const Finishing& f) {
     if (f.abreast.lanes)
-        return for_each_cell(
-            f, [&](const ImagesOfChannel& at) { finish16<Ends::anything>(f, floats_at(values + at.value(f)), at); });
+        return for_each_cell(f,
+                             [&](const ImagesOfChannel& at) { finish_values(f, floats_at(values + at.value(f)), at); });
     for (int64_t pixel = 0; pixel < pixels; ++pixel)
         for (int64_t c = 0; c < f.channels; c += 16)
-            finish16<Ends::anything>(f, floats_at(values + pixel * f.stride + c), ChannelsOfPixel{pixel, c});
+            finish_values(f, floats_at(values + pixel * f.stride + c), ChannelsOfPixel{pixel, c});
 }
 
 BNNKIT_INLINE Floats16 greater(const Floats16& a, const Floats16& b) { return choose(a > b, a, b); }
@@ -26,14 +26,13 @@ void run_pool(const float* values, const Shape& shape, int64_t images, const Fin
             const int64_t pixel = at.cell - at.channel * f.pixels, y = pixel / width, x = pixel % width;
             const int64_t from = at.channel * shape.pixels() + 2 * y * shape.width + 2 * x, lanes = f.abreast.lanes;
             const float* top = values + from * lanes + at.image;
-            finish16<Ends::anything>(f, pooled(top, top + shape.width * lanes, lanes), at);
+            finish_values(f, pooled(top, top + shape.width * lanes, lanes), at);
         });
     for (int64_t pixel = 0; pixel < images * height * width; ++pixel) {
         const int64_t x = pixel % width, y = pixel / width % height, image = pixel / width / height;
         const float* top = values + ((image * shape.height + 2 * y) * shape.width + 2 * x) * f.stride;
         for (int64_t c = 0; c < f.channels; c += 16)
-            finish16<Ends::anything>(f, pooled(top + c, top + shape.width * f.stride + c, f.stride),
-                                     ChannelsOfPixel{pixel, c});
+            finish_values(f, pooled(top + c, top + shape.width * f.stride + c, f.stride), ChannelsOfPixel{pixel, c});
     }
 }
 
@@ -47,12 +46,11 @@ void run_mean(const float* values, const Shape& shape, int64_t images, const Fin
     if (f.abreast.lanes)
         return for_each_cell(f, [&](const ImagesOfChannel& at) {
             const float* first = values + at.channel * pixels * f.abreast.lanes + at.image;
-            finish16<Ends::anything>(f, mean(first, f.abreast.lanes), at);
+            finish_values(f, mean(first, f.abreast.lanes), at);
         });
     for (int64_t image = 0; image < images; ++image)
         for (int64_t c = 0; c < f.channels; c += 16)
-            finish16<Ends::anything>(f, mean(values + image * pixels * f.stride + c, f.stride),
-                                     ChannelsOfPixel{image, c});
+            finish_values(f, mean(values + image * pixels * f.stride + c, f.stride), ChannelsOfPixel{image, c});
 }
 
 typedef float FourFloats __attribute__((vector_size(16)));

@@ -1,26 +1,63 @@
 // Convolutions whose numbers stand upright, see vertical_plan.h. Included inside run_code.h, in an instruction-set region.
 #pragma once
 
-// What happens to sums: Pixels::with(finishing, scale, body) calls body(finish), and finish(sums, at) does it for 16 images of a
-// channel.
+// What happens to sums: Pixels::with(finishing, scale, body) calls body(finish), and finish.of(output)(sums, at) does it for 16
+// or 32 images of an output.
 struct FinishCodes {
     Finishing f;
-    BNNKIT_INLINE void operator()(const Ints16& sum, const ImagesOfChannel& at) const { codes16(f, sum, at); }
+
+    BNNKIT_INLINE FinishCodes of(int64_t) const { return *this; }
+    template <class Sums, class Place>
+    BNNKIT_INLINE void operator()(const Sums& sum, const Place& at) const {
+        finish_codes(f, sum, at);
+    }
 };
 
-template <Ends kEnds>
 struct FinishFloats {
     Finishing f;
     SumScale scale;
-    BNNKIT_INLINE void operator()(const Ints16& sum, const ImagesOfChannel& at) const {
-        finish16<kEnds>(f, scaled(scale, sum, at), at);
+
+    BNNKIT_INLINE FinishFloats of(int64_t) const { return *this; }
+    template <class Sums, class Place>
+    BNNKIT_INLINE void operator()(const Sums& sum, const Place& at) const {
+        finish_values(f, scaled(scale, sum, at), at);
     }
+};
+
+template <Ends kEnds>
+struct EndBlocks {
+    Finishing f;
+    SumScale scale;
+
+    struct OfOutput {
+        Finishing f;
+        SumScale scale;
+        BlockParameters<kEnds, Wide<Native<float>, 1>> parameters;
+
+        template <class Sums, class Place>
+        BNNKIT_INLINE void operator()(const Sums& sum, const Place& at) const {
+            end_block(f, parameters, scaled(scale, sum, at), at);
+        }
+    };
+    BNNKIT_INLINE OfOutput of(int64_t output) const { return {f, scale, {f, ImagesOfChannel{output, 0, 0}}}; }
 };
 
 struct FinishIntegers {
     Finishing f;
-    BNNKIT_INLINE void operator()(const Ints16& sum, const ImagesOfChannel& at) const {
-        end16(f, shift_added(f.integers, sum, at), at);
+
+    struct OfOutput {
+        Finishing f;
+        DigitsOfChannel digits;
+        IntegerParameters<OneInt> parameters;
+
+        template <class Sums, class Place>
+        BNNKIT_INLINE void operator()(const Sums& sum, const Place& at) const {
+            finish_integers(f, parameters, digits.shift_added(sum), at);
+        }
+    };
+    BNNKIT_INLINE OfOutput of(int64_t output) const {
+        const ImagesOfChannel at{output, 0, 0};
+        return {f, {f.integers, output}, {f.integers, at}};
     }
 };
 
@@ -29,9 +66,9 @@ struct FloatPixels {
     static void with(const Finishing& f, const SumScale& scale, const Body& body) {
         if (f.sum_thresholds) return body(FinishCodes{f});
         switch (ends_of(f)) {
-            case Ends::block: return body(FinishFloats<Ends::block>{f, scale});
-            case Ends::fractional: return body(FinishFloats<Ends::fractional>{f, scale});
-            case Ends::anything: return body(FinishFloats<Ends::anything>{f, scale});
+            case Ends::block: return body(EndBlocks<Ends::block>{f, scale});
+            case Ends::fractional: return body(EndBlocks<Ends::fractional>{f, scale});
+            case Ends::anything: return body(FinishFloats{f, scale});
         }
     }
 };
@@ -42,6 +79,29 @@ struct IntegerPixels {
         body(FinishIntegers{f});
     }
 };
+
+// The bits of 16 images, one in each number.
+template <class Number>
+constexpr Number kBits[16] = {
+    1,      1 << 1, 1 << 2,  1 << 3,  1 << 4,  1 << 5,  1 << 6,  1 << 7,
+    1 << 8, 1 << 9, 1 << 10, 1 << 11, 1 << 12, 1 << 13, 1 << 14, static_cast<Number>(1 << 15)};
+
+// Sixteen sums, from the bytes of their digits and back to what is finished.
+template <class Sums>
+BNNKIT_INLINE Sums sums_of_bytes(const uint8_t* p) {
+    if constexpr (std::is_same_v<Sums, Ints16>)
+        return ints_of_bytes(p);
+    else
+        return shorts_of_bytes(p);
+}
+
+template <class Sums>
+BNNKIT_INLINE Ints16 as_ints(const Sums& sums) {
+    if constexpr (std::is_same_v<Sums, Ints16>)
+        return sums;
+    else
+        return ints_of_shorts(sums);
+}
 
 // A layer in words of as many images as a Word has bits. Without converters nothing is multiplied, in case nothing may be.
 template <class Pixels, bool kConverts, class Word>
@@ -287,13 +347,18 @@ private:
     // From numbers that stand upright to sums of images, which are finished.
     template <bool kGated, class Finish>
     void finish_row(const Word* numbers, int64_t y, int64_t o, const Finish& finish) const {
-        static constexpr int32_t kBits[16] = {1,      1 << 1, 1 << 2,  1 << 3,  1 << 4,  1 << 5,  1 << 6,  1 << 7,
-                                              1 << 8, 1 << 9, 1 << 10, 1 << 11, 1 << 12, 1 << 13, 1 << 14, 1 << 15};
-        const Finish own = finish;  // a copy that no store can change stays in registers
+        if (l_.sums_are_short) return finish_row_in<Shorts16, kGated>(numbers, y, o, finish);
+        finish_row_in<Ints16, kGated>(numbers, y, o, finish);
+    }
+
+    template <class Sums, bool kGated, class Finish>
+    void finish_row_in(const Word* numbers, int64_t y, int64_t o, const Finish& finish) const {
+        using Number = Value<std::remove_reference_t<decltype(Sums{}.part[0])>>;
+        const auto own = finish.of(o);  // no store can change it: it stays in registers
         const int64_t in_image = y * l_.out_width, first = o * l_.out_height * l_.out_width + in_image;
         const int planes = number_planes();
         const Word* const opens = numbers + planes * row_words();
-        const Ints16 bits = ints_at(kBits), negative = Ints16{} + l_.negative[o];
+        const Sums bits = wide_at<Sums>(kBits<Number>), negative = Sums{} + l_.negative[o];
         alignas(64) uint8_t lows[8 * kLaneBytes], highs[8 * kLaneBytes];
         for (int64_t x = 0; x < l_.out_width; ++x) {
             const int64_t in_vector = x % kLaneWords;
@@ -302,23 +367,28 @@ private:
                 if (planes > 8) bytes_of_plane_vectors(numbers + 8 * row_words() + x, row_words(), planes - 8, highs);
             }
             const uint8_t *const low = lows + in_vector * kImages, *const high = highs + in_vector * kImages;
-            const int32_t start = l_.start[l_.first_start[in_image + x] + o];
-            for (int64_t image = 0; image < own.f.abreast.lanes; image += 16) {
-                Ints16 sum = ints_of_bytes(low + image);
-                if (planes > 8) sum += ints_of_bytes(high + image) << 8;
+            const auto start = static_cast<Number>(l_.start[l_.first_start[in_image + x] + o]);
+            const auto sums_of = [&](int64_t image) __attribute__((always_inline)) {
+                Sums sum = sums_of_bytes<Sums>(low + image);
+                if (planes > 8) sum += sums_of_bytes<Sums>(high + image) << 8;
                 if constexpr (kConverts)
                     sum = sum * l_.gain;
                 else
                     sum = ((sum << 1) ^ negative) - negative;
                 if constexpr (kGated) {
-                    const auto open = static_cast<int32_t>(static_cast<uint16_t>(opens[x] >> image));
-                    sum += (((Ints16{} + open) & bits) > 0) & (Ints16{} + start);
+                    const auto open = static_cast<Number>(static_cast<uint16_t>(opens[x] >> image));
+                    sum += (((Sums{} + open) & bits) == bits) & (Sums{} + start);
                     sum += start + start;
                 } else {
                     sum += start;
                 }
-                own(sum, ImagesOfChannel{o, first + x, image});
-            }
+                return as_ints(sum);
+            };
+            const int64_t lanes = finish.f.abreast.lanes;
+            int64_t image = 0;
+            for (; image + 32 <= lanes; image += 32)
+                own(joined(sums_of(image), sums_of(image + 16)), MoreImagesOfChannel{{o, first + x, image}});
+            if (image < lanes) own(sums_of(image), ImagesOfChannel{o, first + x, image});
         }
     }
 

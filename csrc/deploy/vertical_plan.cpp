@@ -38,7 +38,7 @@ bool VerticalPlan::suits(const AdcArgs& adc, bool gated) {
 }
 
 VerticalPlan::VerticalPlan(const AdcArgs& adc, const BorderClasses& borders, const VerticalCodes& codes,
-                           int64_t columns) {
+                           int64_t largest_sum, int64_t columns) {
     const BinaryConv& conv = adc.conv;
     const ConvGeometry& g = conv.geometry;
     VerticalLists& l = lists_;
@@ -60,6 +60,7 @@ VerticalPlan::VerticalPlan(const AdcArgs& adc, const BorderClasses& borders, con
     // Sums fit 32 bits; a step between the two ends of the range need not, and then wraps, as its product does.
     gain_ = converts ? int64_t{adc.levels[1]} - adc.levels[0] : 2;
     l.gain = static_cast<int32_t>(gain_);
+    l.sums_are_short = largest_sum < 1 << 15;
     start_.assign(static_cast<size_t>(l.padded_outputs * borders.count()), 0);
     limits_.resize(patterns_.size() * static_cast<size_t>(l.outputs * l.arrays * l.thresholds * columns));
 

@@ -56,6 +56,7 @@ struct VerticalLists {
     const int32_t* limits;     // ~limit, [pattern][arrays][outputs][thresholds][columns]
     // Sum of an output = number of thresholds reached * gain + start; without converter +-2 * V + start.
     int32_t gain;
+    bool sums_are_short;              // they fit 16 bits
     const int32_t *negative, *start;  // [padded outputs], -1 or 0; [border class][padded outputs]
     const int32_t* first_start;       // [out_height][out_width], of the pixel's border class
     // Codes: whether the number reaches the limit, or (inverted) does not; like those above, or none.
@@ -69,8 +70,10 @@ public:
     // Whether there is a plan for such a layer.
     static bool suits(const AdcArgs& adc, bool gated);
 
-    // `adc` has its weights, of which those of the first plane are read, and a converter, or no levels (level_count 0).
-    VerticalPlan(const AdcArgs& adc, const BorderClasses& borders, const VerticalCodes& codes, int64_t columns);
+    // `adc` has its weights, of which those of the first plane are read, and a converter, or no levels (level_count 0). No sum of an
+    // output is larger than `largest_sum`.
+    VerticalPlan(const AdcArgs& adc, const BorderClasses& borders, const VerticalCodes& codes, int64_t largest_sum,
+                 int64_t columns);
     VerticalPlan(const VerticalPlan&) = delete;
 
     const VerticalLists& lists() const { return lists_; }

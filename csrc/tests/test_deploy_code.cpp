@@ -286,11 +286,18 @@ std::vector<uint64_t> by_pixel(const ::DenseConv& dense) {
     return dense;
 }
 
+// Without a table, sums themselves; their bound is that of all planes of activations.
+int64_t largest_sum(const ::DenseConv& dense, const Table* table) {
+    if (!table) return dense.bound() * dense.arrays();
+    return largest_magnitude(table->levels.data(), table->levels.size()) * dense.arrays() *
+           (dense.x.planes > 1 ? 3 : 1);
+}
+
 }  // namespace
 
 TEST("deploy: vertical arrays are arrays") {
     Random random(4);
-    int64_t vertical = 0, with_gates = 0, of_codes = 0, of_half_words = 0;
+    int64_t vertical = 0, with_gates = 0, of_codes = 0, of_half_words = 0, of_short_sums = 0;
     for (int i = 0; i < 300; ++i) {
         const bool converts = random.chance(70), gated = random.chance(30);
         const ::DenseConv dense = many_images(random, !converts, gated);
@@ -335,7 +342,11 @@ TEST("deploy: vertical arrays are arrays") {
             if (gated) bits = {thresholds.data(), nullptr};
             if (ending.finishing.sum_thresholds && ending.finishing.threshold_count == 1 && !gated)
                 bits = {ending.finishing.sum_thresholds, ending.finishing.flip}, ++of_codes;
-            const VerticalPlan plan(args, borders, bits, code.vertical_columns);
+            // As if sums were larger: they are finished in as many bits as that would take.
+            const int64_t largest =
+                random.chance(50) ? int64_t{1} << 20 : largest_sum(dense, converts ? &table : nullptr);
+            of_short_sums += largest < 1 << 15;
+            const VerticalPlan plan(args, borders, bits, largest, code.vertical_columns);
             const std::unique_ptr<ArrayCode> array(code.new_vertical_array({plan.lists(), gated}));
             const Memory scratch(array->scratch_bytes());
             const auto got = ending.run_abreast(
@@ -346,7 +357,7 @@ TEST("deploy: vertical arrays are arrays") {
             CHECK(gates.open == expected_gates.open && gates.outputs == expected_gates.outputs);
         }
     }
-    CHECK(vertical > 150 && with_gates > 40 && of_codes > 20);
+    CHECK(vertical > 150 && with_gates > 40 && of_codes > 20 && of_short_sums > 50);
     CHECK(of_half_words > 50 && vertical - of_half_words > 50);
 }
 
