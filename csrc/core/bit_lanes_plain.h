@@ -1,6 +1,9 @@
 // What bit_lanes.h is made of: logic on vectors of bits, and the way between bits and bytes. Of any instruction set.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
+
 #include "bit_logic.h"
 
 namespace bnnkit {

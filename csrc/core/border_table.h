@@ -5,8 +5,8 @@
 // table holds base + scale * (weighted mismatches of the padded bits), in the order in which a tile reads it.
 #pragma once
 
-#include "gather.h"
 #include "panels.h"
+#include "scratch.h"
 
 namespace bnnkit {
 namespace {

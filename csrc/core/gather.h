@@ -1,30 +1,40 @@
 // Packed patches of consecutive output pixels, gathered word by word.
 //
-// Included inside an instruction-set region: everything here has internal linkage and is compiled once per variant. No
-// standard-library template may be instantiated here, or its wide-register copy could be linked into the portable code.
+// Included inside an instruction-set region after lanes_*.h: everything here has internal linkage and is compiled once per
+// variant. No standard-library template may be instantiated here, or its wide-register copy could be linked into the portable
+// code.
 #pragma once
 
-#include <cstdlib>
-#include <cstring>
+#include <utility>
 
-#include "aligned.h"
 #include "patches.h"
+#include "scratch.h"
 
 namespace bnnkit {
 namespace {
 
 constexpr int64_t kGatherSlack = 16;  // words past the last row that a gather may overwrite
 
-struct Scratch {
-    explicit Scratch(int64_t bytes) : data(allocate_lines(bytes)) {}
-    ~Scratch() { free(data); }
-    Scratch(const Scratch&) = delete;
-    Scratch& operator=(const Scratch&) = delete;
-    unsigned char* data;
-};
+// A native vector of words: compilers shuffle wider ones through memory, in pieces that wait for each other.
+constexpr int kGathered = kLaneBytes / 8;
+typedef uint64_t Words __attribute__((vector_size(kLaneBytes)));
+typedef uint64_t WordsInMemory __attribute__((vector_size(kLaneBytes), aligned(8), may_alias));
 
-typedef uint64_t Words8 __attribute__((vector_size(64), aligned(8)));
-typedef uint64_t Counts8 __attribute__((vector_size(64)));
+template <int... kIndex>
+inline Words counted(std::integer_sequence<int, kIndex...>) {
+    return Words{static_cast<uint64_t>(kIndex)...};
+}
+inline Words lane_numbers() { return counted(std::make_integer_sequence<int, kGathered>{}); }
+
+// Words of two vectors in turn, of their first or second halves.
+template <int kFirst, int... kIndex>
+inline Words in_turn(Words even, Words odd, std::integer_sequence<int, kIndex...>) {
+    return __builtin_shufflevector(even, odd, (kFirst + kIndex / 2 + kIndex % 2 * kGathered)...);
+}
+template <int kHalf>
+inline Words in_turn(Words even, Words odd) {
+    return in_turn<kHalf * kGathered / 2>(even, odd, std::make_integer_sequence<int, kGathered>{});
+}
 
 // Gathers one group of one plane at a time. Padded taps read a pixel of zeros.
 class Gatherer {
@@ -70,18 +80,18 @@ public:
         const uint64_t* taps[kMaxTaps];
         int64_t move_words[2 * kMaxTaps];
         for (int64_t i = 0; i < move_count(); ++i) move_words[i] = tap_pixels()[moves()[i].tap] * stride;
-        const int64_t reach = tap_pixels()[layout_.taps - 1] * stride + layout_.pixel_words() + 7;
+        const int64_t reach = tap_pixels()[layout_.taps - 1] * stride + layout_.pixel_words() + kGathered - 1;
         for (int64_t r = 0; r < count; ++r, rows += row_words) {
             const int64_t y0 = oy * g_.stride_h - g_.pad_h, x0 = ox * g_.stride_w - g_.pad_w;
             const uint64_t* pixels = plane + image * g_.height * g_.width * stride;
             const uint64_t* first = pixels + (y0 * g_.width + x0) * stride;
             if (chunks_in_lanes() && inside(y0, x0) && first + reach <= last) {
-                gather_lanes(rows, [&](int64_t i, int64_t chunk) { return load8(first + move_words[i] + chunk); });
+                gather_lanes(rows, [&](int64_t i, int64_t chunk) { return load_words(first + move_words[i] + chunk); });
             } else {
                 point_taps(pixels, stride, y0, x0, taps);
                 if (chunks_in_lanes())
-                    gather_lanes(rows,
-                                 [&](int64_t i, int64_t chunk) { return load8(taps[moves()[i].tap] + chunk, last); });
+                    gather_lanes(
+                        rows, [&](int64_t i, int64_t chunk) { return load_words(taps[moves()[i].tap] + chunk, last); });
                 else
                     gather_words(rows, taps);
             }
@@ -105,7 +115,7 @@ public:
         int64_t ox = first_pixel % out_w, oy = first_pixel / out_w % out_h, image = first_pixel / out_w / out_h;
         for (int64_t r = 0, some; r < count; r += some, rows += some * row_words) {
             some = out_w - ox < count - r ? out_w - ox : count - r;
-            some = some < 8 ? some : 8;
+            some = some < kGathered ? some : kGathered;
             const Run run(g_, parts, image, oy, ox);
             int64_t part = 0;
             for (; part + 3 <= parts.count; part += 3) gather_pixels<3>(run, parts, part, some, rows);
@@ -170,13 +180,13 @@ private:
         if (at != 0) *row = word;
     }
 
-    // Mapping "channel" with chunks of at most 64 channels: eight arrays at a time, one per lane, each word of theirs made
-    // by moves. Reading eight words where fewer belong to the pixel meets the next pixel's, which are dropped.
+    // Mapping "channel" with chunks of at most 64 channels: as many arrays at a time as a vector has lanes, each word of theirs
+    // made by moves. Reading a vector where fewer words belong to the pixel meets the next pixel's, which are dropped.
     bool chunks_in_lanes() const { return !layout_.tap && layout_.slot_words() == 1; }
 
     struct
         Move {  // a tap's bits to their place in a word: upwards, but downwards for a tap that began in the word before
-        Counts8 shift;
+        Words shift;
         int64_t tap, y, kx;
         bool down;  // only a word's first
     };
@@ -196,31 +206,31 @@ private:
             first[word] = move - moves();
             for (int64_t tap = first_bit / per; tap < layout_.taps && tap * per < first_bit + kWordBits; ++tap) {
                 const int64_t up = tap * per - first_bit;
-                *move++ = {Counts8{} + static_cast<uint64_t>(up < 0 ? -up : up), tap, tap / g_.kernel_w * g_.dilation_h,
+                *move++ = {Words{} + static_cast<uint64_t>(up < 0 ? -up : up), tap, tap / g_.kernel_w * g_.dilation_h,
                            tap % g_.kernel_w, up < 0};
             }
         }
         first[layout_.array_words()] = move - moves();
     }
 
-    // Eight neighbouring output pixels of one row.
+    // Neighbouring output pixels of one row, one per lane.
     struct Run {
         Run(const ConvGeometry& g, const Parts& parts, int64_t image, int64_t oy, int64_t ox)
             : y0(oy * g.stride_h - g.pad_h), x0(ox - g.pad_w) {
-            constexpr Counts8 kLane = {0, 1, 2, 3, 4, 5, 6, 7};
             pixels = parts.first + (image * g.height + y0) * g.width + x0;
             for (int64_t kx = 0; kx < g.kernel_w; ++kx) {
-                const Counts8 column = kLane + static_cast<uint64_t>(x0 + kx * g.dilation_w);
-                inside[kx] = (Counts8)(column < static_cast<uint64_t>(g.width));
+                const Words column = lane_numbers() + static_cast<uint64_t>(x0 + kx * g.dilation_w);
+                inside[kx] = (Words)(column < static_cast<uint64_t>(g.width));
             }
-            const int64_t reach = (g.kernel_h - 1) * g.dilation_h * g.width + (g.kernel_w - 1) * g.dilation_w + 7;
+            const int64_t reach =
+                (g.kernel_h - 1) * g.dilation_h * g.width + (g.kernel_w - 1) * g.dilation_w + kGathered - 1;
             readable = pixels >= parts.first && pixels + (parts.count - 1) * parts.from_stride + reach <= parts.last;
         }
 
         const uint64_t* pixels;  // under the first tap, in the first part
         int64_t y0, x0;
-        bool readable;                 // all that any tap could read
-        Counts8 inside[kMostColumns];  // lanes that are no padding, by column of the kernel
+        bool readable;               // all that any tap could read
+        Words inside[kMostColumns];  // lanes that are no padding, by column of the kernel
     };
 
     // The patches of the first `count` pixels of a run, in some parts from `part` on.
@@ -229,18 +239,18 @@ private:
         const int64_t words = layout_.array_words(), row_words = layout_.row_words();
         const uint64_t* const pixels = run.pixels + part * parts.from_stride;
         rows += part * parts.to_stride;
-        Counts8 even[kParts];
+        Words even[kParts];
         for (int64_t word = 0; word < words; ++word) {
-            Counts8 sum[kParts] = {};
+            Words sum[kParts] = {};
             const Move* const end = moves() + word_moves()[word + 1];
             for (const Move* move = moves() + word_moves()[word]; move < end; ++move) {
                 if (static_cast<uint64_t>(run.y0 + move->y) >= static_cast<uint64_t>(g_.height)) continue;
                 const uint64_t* from = pixels + tap_pixels()[move->tap];
-                const Counts8 inside = run.inside[move->kx], shift = move->shift;
+                const Words inside = run.inside[move->kx], shift = move->shift;
                 for (int p = 0; p < kParts; ++p, from += parts.from_stride) {
                     // Lanes outside the row read other pixels, or nothing, and count as padding.
-                    const Counts8 value =
-                        (run.readable ? load8(from) : load_within(from, parts.first, parts.last)) & inside;
+                    const Words value =
+                        (run.readable ? load_words(from) : load_within(from, parts.first, parts.last)) & inside;
                     sum[p] |= move->down ? value >> shift : value << shift;
                 }
             }
@@ -255,67 +265,65 @@ private:
         }
     }
 
-    static void store_pairs(const Counts8& even, const Counts8& odd, int64_t count, uint64_t* rows, int64_t row_words) {
-        alignas(64) uint64_t lanes[16];
-        const Counts8 low = __builtin_shuffle(even, odd, Counts8{0, 8, 1, 9, 2, 10, 3, 11});
-        const Counts8 high = __builtin_shuffle(even, odd, Counts8{4, 12, 5, 13, 6, 14, 7, 15});
-        memcpy(lanes, &low, sizeof low);
-        memcpy(lanes + 8, &high, sizeof high);
+    static void store_pairs(const Words& even, const Words& odd, int64_t count, uint64_t* rows, int64_t row_words) {
+        alignas(64) uint64_t lanes[2 * kGathered];
+        store_vector(lanes, in_turn<0>(even, odd)), store_vector(lanes + kGathered, in_turn<1>(even, odd));
         for (int64_t i = 0; i < count; ++i) memcpy(rows + i * row_words, lanes + 2 * i, 2 * sizeof(uint64_t));
     }
 
-    static void store_words(const Counts8& sum, int64_t count, uint64_t* rows, int64_t row_words) {
-        if (row_words == 1 && count == 8) return store8(rows, sum);
-        alignas(64) uint64_t lanes[8];
-        memcpy(lanes, &sum, sizeof lanes);
+    static void store_words(const Words& sum, int64_t count, uint64_t* rows, int64_t row_words) {
+        if (row_words == 1 && count == kGathered) return store_vector(rows, sum);
+        alignas(64) uint64_t lanes[kGathered];
+        store_vector(lanes, sum);
         for (int64_t i = 0; i < count; ++i) rows[i * row_words] = lanes[i];
     }
 
-    static Counts8 load_within(const uint64_t* from, const uint64_t* first, const uint64_t* last) {
-        Counts8 value = {};
-        for (int64_t i = 0; i < 8; ++i)
+    static Words load_within(const uint64_t* from, const uint64_t* first, const uint64_t* last) {
+        Words value = {};
+        for (int64_t i = 0; i < kGathered; ++i)
             if (from + i >= first && from + i <= last) value[i] = from[i];
         return value;
     }
 
-    // load(move, chunk) reads eight chunks from `chunk` on under the tap of a move. Lanes past the last array hold whatever.
+    // load(move, chunk) reads a vector of chunks from `chunk` on under the tap of a move. Lanes past the last array hold whatever.
     template <class Load>
     void gather_lanes(uint64_t* row, const Load& load) const {
         const int64_t words = layout_.array_words(), chunks = layout_.chunks();
-        for (int64_t chunk = 0; chunk < chunks; chunk += 8) {
+        for (int64_t chunk = 0; chunk < chunks; chunk += kGathered) {
             uint64_t* out = row + chunk * words;
             const auto word_of = [&](int64_t word) {
                 int64_t i = word_moves()[word];
                 const int64_t end = word_moves()[word + 1];
-                Counts8 sum = load(i, chunk);
+                Words sum = load(i, chunk);
                 sum = moves()[i].down ? sum >> moves()[i].shift : sum << moves()[i].shift;
                 for (++i; i < end; ++i) sum |= load(i, chunk) << moves()[i].shift;
                 return sum;
             };
             if (words == 1) {
-                store8(out, word_of(0));
+                store_vector(out, word_of(0));
             } else if (words == 2) {
-                const Counts8 low = word_of(0), high = word_of(1);
-                store8(out, __builtin_shuffle(low, high, Counts8{0, 8, 1, 9, 2, 10, 3, 11}));
-                store8(out + 8, __builtin_shuffle(low, high, Counts8{4, 12, 5, 13, 6, 14, 7, 15}));
+                const Words low = word_of(0), high = word_of(1);
+                store_vector(out, in_turn<0>(low, high));
+                store_vector(out + kGathered, in_turn<1>(low, high));
             } else {
-                const int64_t lanes = chunks - chunk < 8 ? chunks - chunk : 8;
+                const int64_t lanes = chunks - chunk < kGathered ? chunks - chunk : kGathered;
                 for (int64_t word = 0; word < words; ++word) {
-                    const Counts8 sum = word_of(word);
+                    const Words sum = word_of(word);
                     for (int64_t i = 0; i < lanes; ++i) out[i * words + word] = sum[i];
                 }
             }
         }
     }
 
-    static Counts8 load8(const uint64_t* from) { return *reinterpret_cast<const Words8*>(from); }
-    static void store8(uint64_t* to, Counts8 value) { *reinterpret_cast<Words8*>(to) = value; }
+    static Words load_words(const uint64_t* from) { return *reinterpret_cast<const WordsInMemory*>(from); }
+    static void store_vector(uint64_t* to, Words value) { *reinterpret_cast<WordsInMemory*>(to) = value; }
 
     // Not past the end of the plane; the pixel of zeros is long enough.
-    Counts8 load8(const uint64_t* from, const uint64_t* last) const {
+    Words load_words(const uint64_t* from, const uint64_t* last) const {
         const uint64_t* zeros = reinterpret_cast<const uint64_t*>(zeros_.data);
-        if (from + 7 <= last || (from >= zeros && from < zeros + layout_.pixel_words())) return load8(from);
-        Counts8 value = {};
+        if (from + kGathered - 1 <= last || (from >= zeros && from < zeros + layout_.pixel_words()))
+            return load_words(from);
+        Words value = {};
         for (int64_t i = 0; from + i <= last; ++i) value[i] = from[i];
         return value;
     }

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "../core/binary_conv.h"
-#include "../core/gather.h"
+#include "../core/scratch.h"
 
 namespace bnnkit::binding {
 

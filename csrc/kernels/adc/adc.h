@@ -52,6 +52,7 @@ void adc_backward(const AdcBackwardArgs& args);
 void adc_reference(const AdcArgs& args);
 void adc_neon(const AdcArgs& args);
 void adc_avx2(const AdcArgs& args);
+void adc_bytes_avx2(const AdcArgs& args);  // by products of bytes, for avx2
 void adc_avx512(const AdcArgs& args);
 void adc_vnni(const AdcArgs& args);  // by products of bytes, for avx512
 void adc_amx(const AdcArgs& args);

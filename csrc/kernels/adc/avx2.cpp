@@ -14,13 +14,19 @@
 
 #include "../../core/blocks.h"
 #include "../../core/border_table.h"
+#include "byte_products_avx2.h"
 #include "converting_avx2.h"
 #include "write.h"
 
 #include "counting_engine.h"
 
 namespace bnnkit {
-void adc_avx2(const AdcArgs& args) { adc_by_counting(args); }
+
+void adc_avx2(const AdcArgs& args) {
+    if (args.conv.x_planes * args.conv.w_planes >= kPairsOfBytes) return adc_bytes_avx2(args);
+    adc_by_counting(args);
+}
+
 }  // namespace bnnkit
 
 #pragma GCC pop_options

@@ -18,12 +18,22 @@
 
 #include "backward_frame.h"
 
+#include "byte_products_avx2.h"
 #include "slopes_avx2.h"
 
 #include "lookup_products.h"
 
+#include "byte_counts_avx2.h"
+
 namespace bnnkit {
-void adc_backward_avx2(const AdcBackwardArgs& args) { run_backward<LookupProducts>(args, count_panels(args.conv)); }
+
+void adc_backward_avx2(const AdcBackwardArgs& args) {
+    if (args.conv.x_planes * args.conv.w_planes >= kPairsOfBytes)
+        run_backward<LookupProducts<ByteCounts>>(args, ByteProducts(args.conv));
+    else
+        run_backward<LookupProducts<Mismatches>>(args, count_panels(args.conv));
+}
+
 }  // namespace bnnkit
 
 #pragma GCC pop_options

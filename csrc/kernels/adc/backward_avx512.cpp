@@ -23,7 +23,9 @@
 #include "lookup_products.h"
 
 namespace bnnkit {
-void adc_backward_avx512(const AdcBackwardArgs& args) { run_backward<LookupProducts>(args, count_panels(args.conv)); }
+void adc_backward_avx512(const AdcBackwardArgs& args) {
+    run_backward<LookupProducts<Mismatches>>(args, count_panels(args.conv));
+}
 }  // namespace bnnkit
 
 #pragma GCC pop_options

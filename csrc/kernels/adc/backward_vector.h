@@ -157,7 +157,7 @@ private:
             return;
         }
         int32_t* mismatches = reinterpret_cast<int32_t*>(room.mismatches.data);
-        mismatches_.count(block.rows, kRows, group, array, mismatches);
+        mismatches_.count(block.rows, kRows, group, array, nullptr, mismatches);
         for (int64_t r = 0; r < count; ++r) {
             const int64_t valid = borders_.valid_rows(block.rows.border_class[r], array);
             const float* slopes = args_.slopes + args_.slope_bound + conv_.product_bound() * valid;

@@ -8,15 +8,17 @@
 namespace bnnkit {
 namespace {
 
+// Counts recomputes partial sums, see mismatches.h.
+template <class Counts>
 class LookupProducts {
 public:
     static constexpr int64_t kRows = 128, kPatchRows = 32;
 
-    LookupProducts(const AdcBackwardArgs& args, const BorderClasses& borders, const Panels& panels)
+    LookupProducts(const AdcBackwardArgs& args, const BorderClasses& borders, const typename Counts::Weights& weights)
         : conv_(args.conv),
           layout_(args.conv.layout),
           borders_(borders),
-          mismatches_(args.conv, borders, panels),
+          counts_(args.conv, borders, weights),
           slopes_(args),
           columns_(layout_, borders),
           words_(layout_.array_words()),
@@ -30,7 +32,7 @@ public:
         });
     }
 
-    int64_t padded_outputs() const { return mismatches_.padded_outputs(); }
+    int64_t padded_outputs() const { return counts_.padded_outputs(); }
     int64_t tap_stride(int64_t array) const {
         return layout_.chunk_channels(layout_.tap ? array % layout_.chunks() : array);
     }
@@ -42,15 +44,16 @@ public:
     struct Room {
         explicit Room(const LookupProducts& p)
             : g((kRows + 1) * p.padded_outputs() * kFloatBytes),
+              counting(p.counts_.scratch_bytes(kRows)),
               mismatches(kRows * p.padded_outputs() * static_cast<int64_t>(sizeof(int32_t))),
               bits((kTerms + 1) * p.words_ * kWordBytes),
               terms(kRows * kTerms * kIndexBytes),
               codes(kRows * p.conv_.x_planes * (p.columns_.most() + 1) * kCodeBytes) {
             memset(floats(g) + kRows * p.padded_outputs(), 0, static_cast<size_t>(p.padded_outputs() * kFloatBytes));
         }
-        Scratch g;           // [rows][outputs], then a row of zeros
-        Scratch mismatches;  // [rows][outputs]
-        Scratch bits;        // columns of four terms, and which of them are valid
+        Scratch g;                     // [rows][outputs], then a row of zeros
+        Scratch counting, mismatches;  // the latter [rows][outputs]
+        Scratch bits;                  // columns of four terms, and which of them are valid
         // Of the product with activations: the block's rows in groups, first those without padding, then those that share a
         // border class. kRows stands for the row of zeros.
         int64_t order[kRows * kTerms];
@@ -62,7 +65,7 @@ public:
         const int64_t count = block.rows.count, outputs = conv_.geometry.group_outputs(), padded = padded_outputs();
         if (array == 0) order_rows(room, block.rows);
         int32_t* mismatches = reinterpret_cast<int32_t*>(room.mismatches.data);
-        if (slopes_.depend_on_sums()) mismatches_.count(block.rows, kRows, group, array, mismatches);
+        if (slopes_.depend_on_sums()) counts_.count(block.rows, kRows, group, array, room.counting.data, mismatches);
         for (int64_t r = 0; r < count; ++r)
             slopes_.weigh(block.gy + r * padded, mismatches + r * padded,
                           borders_.valid_rows(block.rows.border_class[r], array), padded, floats(room.g) + r * padded);
@@ -162,7 +165,7 @@ private:
     const BinaryConv& conv_;
     const ArrayLayout& layout_;
     const BorderClasses& borders_;
-    Mismatches mismatches_;
+    Counts counts_;
     Slopes slopes_;
     Columns columns_;
     int64_t words_, output_groups_;

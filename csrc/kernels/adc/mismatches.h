@@ -12,6 +12,8 @@ inline Panels count_panels(const BinaryConv& conv) { return Panels(conv, kCountV
 // counts[row][padded outputs] = bits of the row that differ from the output's weights, weighted by the planes they are of.
 class Mismatches {
 public:
+    using Weights = Panels;
+
     Mismatches(const BinaryConv& conv, const BorderClasses& borders, const Panels& panels)
         : conv_(conv),
           borders_(borders),
@@ -21,8 +23,11 @@ public:
 
     int64_t padded_outputs() const { return panels_.per_group() * panels_.columns(); }
 
+    int64_t scratch_bytes(int64_t /*block_rows*/) const { return 0; }
+
     // `block_rows` is how many rows of words each plane of the block has.
-    void count(const RowBlock& rows, int64_t block_rows, int64_t group, int64_t array, int32_t* counts) const {
+    void count(const RowBlock& rows, int64_t block_rows, int64_t group, int64_t array, unsigned char* /*scratch*/,
+               int32_t* counts) const {
         for (int64_t panel = 0; panel < panels_.per_group(); ++panel)
             for (int64_t r = 0; r < rows.count; ++r)
                 count_row(rows, block_rows, panels_.panel(group, panel), array, r,

@@ -15,7 +15,7 @@ constexpr int kFewCompared = 3;       // thresholds that are compared as fast as
 
 }  // namespace
 
-SumConverter::SumConverter(const AdcArgs& args)
+SumConverter::SumConverter(const AdcArgs& args, bool looks_up)
     : thresholds_(args.thresholds), levels_(args.levels, args.levels + args.level_count) {
     // Modulo 2^32, as everything up to the finished sum.
     for (size_t j = 1; j < levels_.size(); ++j)
@@ -37,7 +37,7 @@ SumConverter::SumConverter(const AdcArgs& args)
     } else if (even && fit_round16(bound)) {
         method_ = Method::round16;
         correction_ += gain_ * arrays * static_cast<uint32_t>(first_);
-    } else if (fit_lookup(bound)) {
+    } else if (looks_up && fit_lookup(bound)) {
         method_ = Method::lookup16;
         gain_ = 1;
         correction_ = arrays * static_cast<uint32_t>(*std::min_element(levels_.begin(), levels_.end()));

@@ -32,7 +32,8 @@ public:
     // Arrays after which narrow sums must be added up elsewhere: no step is above 255.
     static constexpr int64_t kNarrowArrays = 255;
 
-    explicit SumConverter(const AdcArgs& args);
+    // `looks_up`: where the instruction set has lookup16.
+    explicit SumConverter(const AdcArgs& args, bool looks_up = true);
 
     Method method() const { return method_; }
     int16_t shift16() const { return shift16_; }

@@ -1,3 +1,4 @@
+#include "../../core/bit_lanes_plain.h"
 #include "../../core/gather.h"
 #include "../../core/variant.h"
 #include "pack.h"
