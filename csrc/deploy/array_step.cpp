@@ -45,6 +45,8 @@ public:
             faulty_ = std::make_unique<const FaultyConverter>(*faults.converter, table_.levels, conv_.layout,
                                                               conv_.geometry.out_channels);
         }
+        if (args.level_count > 0 && !faulty_ && !gated() && by_bytes())
+            of_sums_ = std::make_unique<const SumConverter>(args, false);
         // Panels hold the weights; the rows they were made from are not read again.
         pad(gate_.thresholds, conv_.geometry.out_channels, INT32_MAX);
         const ArrayPlan plan{conv_,
@@ -52,7 +54,8 @@ public:
                              *panels_,
                              converter_.get(),
                              {gate_.thresholds.data(), gate_.skips},
-                             faulty_ ? &faulty_->plan() : nullptr};
+                             faulty_ ? &faulty_->plan() : nullptr,
+                             of_sums_.get()};
         const auto make = gated()                 ? code_.new_gated_array
                           : this->finish.integers ? code_.new_integer_array
                                                   : code_.new_array;
@@ -180,6 +183,11 @@ private:
     }
 
     bool gated() const { return !gate_.thresholds.empty(); }
+    bool by_bytes() const {
+        const int64_t pairs = conv_.x_planes * conv_.w_planes;
+        return code_.products_by_bytes > 0 && pairs > 2 &&
+               pairs * conv_.geometry.out_channels >= code_.products_by_bytes;
+    }
 
     int64_t largest_sum() const {
         const int64_t largest = table_.levels.empty() ? conv_.layout.taps * conv_.layout.channels
@@ -218,6 +226,7 @@ private:
     const Slots slots_;
     std::shared_ptr<const Panels> panels_;
     std::unique_ptr<const CountConverter> converter_;
+    std::unique_ptr<const SumConverter> of_sums_;  // or none
     std::unique_ptr<const FaultyConverter> faulty_;
     std::unique_ptr<const ArrayCode> array_;
     std::unique_ptr<const VerticalPlan> plan_;

@@ -8,6 +8,7 @@
 #include "../core/panels.h"
 #include "../kernels/adc/adc.h"
 #include "../kernels/adc/count_converter.h"
+#include "../kernels/adc/sum_converter.h"
 #include "../kernels/xnor/xnor.h"
 #include "code.h"
 
@@ -22,8 +23,17 @@
 #include "../kernels/adc/write.h"
 #include "../kernels/xnor/write.h"
 
+#include "../kernels/adc/byte_engine_avx2.h"
 #include "../kernels/adc/counting_engine.h"
 #include "../kernels/xnor/counting_engine.h"
+
+namespace bnnkit::deploy {
+namespace {
+using ByteEngine = ByteAdc;
+constexpr int64_t kProductsByBytes = 128;  // for fewer, making bytes of activations takes longer than counting
+}  // namespace
+}  // namespace bnnkit::deploy
+
 #include "run_code.h"
 
 namespace bnnkit::deploy {

@@ -5,6 +5,7 @@
 #include "../core/patches.h"
 #include "../core/variant.h"
 #include "../kernels/adc/count_converter.h"
+#include "../kernels/adc/sum_converter.h"
 #include "abreast.h"
 #include "faults.h"
 #include "step.h"
@@ -96,9 +97,10 @@ struct ArrayPlan {
     const BinaryConv& conv;  // without operands
     const BorderClasses& borders;
     const Panels& panels;
-    const CountConverter* converter;     // none: plain sums
-    GatePlan gate;                       // or none
-    const FaultyPlan* faults = nullptr;  // or none; it converts, instead of the converter
+    const CountConverter* converter;        // none: plain sums
+    GatePlan gate;                          // or none
+    const FaultyPlan* faults = nullptr;     // or none; it converts, instead of the converter
+    const SumConverter* of_sums = nullptr;  // or none; likewise, for products of bytes
 };
 
 struct ArrayInput {
@@ -130,6 +132,8 @@ struct Code {
     int64_t panel_columns;
     int converter_shift;
     bool converter_has_lookup;
+    // Pairs of planes times outputs from which on a converter may be one of sums, without lookups; 0: never.
+    int64_t products_by_bytes;
     ArrayCode* (*new_array)(const ArrayPlan& plan);
     ArrayCode* (*new_integer_array)(const ArrayPlan& plan);  // finishing by integers
     ArrayCode* (*new_gated_array)(const ArrayPlan& plan);

@@ -6,6 +6,7 @@
 #include "../core/panels.h"
 #include "../kernels/adc/adc.h"
 #include "../kernels/adc/count_converter.h"
+#include "../kernels/adc/sum_converter.h"
 #include "../kernels/xnor/xnor.h"
 #include "code.h"
 
@@ -17,6 +18,7 @@
 
 #include "../kernels/adc/counting_engine.h"
 #include "../kernels/xnor/counting_engine.h"
+#include "count_pairs.h"
 #include "run_code.h"
 
 namespace bnnkit::deploy {

@@ -118,9 +118,19 @@ private:
     const Loop loop_;
 };
 
+// An engine that lays weights out by itself.
+template <class Engine>
+class WithoutPanels : public Engine {
+public:
+    WithoutPanels(const BinaryConv& conv, const BorderClasses& borders, const Panels&, const SumConverter& converter)
+        : Engine(conv, borders, converter) {}
+};
+
 template <template <int> class Finish>
 ArrayCode* counting(const ArrayPlan& plan) {
     if (plan.faults) return new Counting<FaultyEngine, Finish>(plan, *plan.faults);
+    if constexpr (kProductsByBytes > 0)
+        if (plan.of_sums) return new Counting<Ungated<WithoutPanels<ByteEngine>>, Finish>(plan, *plan.of_sums);
     if (plan.converter) return new Counting<Ungated<AdcEngine>, Finish>(plan, *plan.converter);
     return new Counting<Ungated<XnorEngine>, Finish>(plan);
 }
@@ -142,6 +152,7 @@ constexpr Code code_of(Isa isa, int64_t vertical_images = 8, int64_t vertical_by
             AdcEngine::kColumns,
             kShift,
             kHasLookup,
+            kProductsByBytes,
             new_array,
             new_integer_array,
             new_gated_array,

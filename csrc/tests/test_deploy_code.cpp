@@ -248,8 +248,15 @@ TEST("deploy: array convolutions") {
                   dense.text() + (converts ? ", " + table.text() : ""), [&](const Code& code, const Finishing& f) {
                       const Panels panels(packed.conv, code.panel_columns);
                       const CountConverter converter(args, borders, code.converter_shift, code.converter_has_lookup);
-                      const std::unique_ptr<ArrayCode> array(
-                          code.new_array({packed.conv, borders, panels, converts ? &converter : nullptr, {}}));
+                      const SumConverter of_sums(args, false);
+                      const bool by_bytes = converts && code.products_by_bytes > 0 && random.chance(50);
+                      const std::unique_ptr<ArrayCode> array(code.new_array({packed.conv,
+                                                                             borders,
+                                                                             panels,
+                                                                             converts ? &converter : nullptr,
+                                                                             {},
+                                                                             nullptr,
+                                                                             by_bytes ? &of_sums : nullptr}));
                       const Memory scratch(array->scratch_bytes());
                       array->run({packed.conv.x, g.batch}, in_float ? exact : scale, f, scratch.data());
                   });

@@ -167,6 +167,9 @@ def test_networks_run_together_share_their_beginning(name: str) -> None:
     assert [dict(run.take_profile())["images"] > 0 for run in networks] == [True, False, False]
     for run, logits in zip(networks, found, strict=True):
         assert torch.equal(logits, run(stored))
+    # Alone, blocks wrote their values over their shortcuts', which networks that run together share.
+    for logits, again_together in zip(found, deploy.run_together(networks, stored), strict=True):
+        assert torch.equal(logits, again_together)
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,13 @@
 namespace bnnkit {
 namespace {
 
-using Method = SumConverter::Method;
+using SumMethod = SumConverter::Method;
 
-template <Method kMethod>
+template <SumMethod kMethod>
 struct LevelSums;
 
 template <>
-struct LevelSums<Method::single16> {
+struct LevelSums<SumMethod::single16> {
     __m256i below;
 
     explicit LevelSums(const SumConverter& c) : below(_mm256_set1_epi32(c.thresholds()[0] - 1)) {}
@@ -22,7 +22,7 @@ struct LevelSums<Method::single16> {
 
 // Sums and factor fit 16 bits; the instruction multiplies the low halves, for the factor's upper half is 0.
 template <>
-struct LevelSums<Method::round16> {
+struct LevelSums<SumMethod::round16> {
     __m256i shift, factor, half = _mm256_set1_epi32(1 << 14);
 
     explicit LevelSums(const SumConverter& c)
@@ -33,7 +33,7 @@ struct LevelSums<Method::round16> {
 };
 
 template <>
-struct LevelSums<Method::round32> {
+struct LevelSums<SumMethod::round32> {
     __m256 factor, shift;
 
     explicit LevelSums(const SumConverter& c) : factor(_mm256_set1_ps(c.factor())), shift(_mm256_set1_ps(c.shift())) {}
@@ -41,7 +41,7 @@ struct LevelSums<Method::round32> {
 };
 
 template <>
-struct LevelSums<Method::refine32> {
+struct LevelSums<SumMethod::refine32> {
     __m256 factor, shift;
     __m256i next[2], levels[2];
 
@@ -67,7 +67,7 @@ private:
 };
 
 template <>
-struct LevelSums<Method::compare32> {
+struct LevelSums<SumMethod::compare32> {
     const SumConverter& converter;
 
     explicit LevelSums(const SumConverter& c) : converter(c) {}
