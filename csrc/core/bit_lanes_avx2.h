@@ -11,17 +11,20 @@ namespace {
 constexpr int kLaneBytes = 32;
 typedef uint64_t BitVector __attribute__((vector_size(kLaneBytes)));
 
-// bytes[i] = the number whose bit p is bit i of the word words[p * stride], for as many bytes as a word has bits.
-inline void bytes_of_planes(const uint32_t* words, int64_t stride, int planes, uint8_t* bytes) {
+// 32 bits as bytes of 0 or -1.
+inline __m256i spread_bits(uint32_t word) {
     const __m256i byte_of = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1,  //
                                              2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
     const __m256i bit_of = _mm256_set1_epi64x(static_cast<int64_t>(0x8040201008040201));
+    const __m256i all = _mm256_set1_epi32(static_cast<int32_t>(word));
+    return _mm256_cmpeq_epi8(_mm256_and_si256(_mm256_shuffle_epi8(all, byte_of), bit_of), bit_of);
+}
+
+// bytes[i] = the number whose bit p is bit i of the word words[p * stride], for as many bytes as a word has bits.
+inline void bytes_of_planes(const uint32_t* words, int64_t stride, int planes, uint8_t* bytes) {
     __m256i sum = _mm256_setzero_si256(), weight = _mm256_set1_epi8(1);
-    for (int p = 0; p < planes; ++p, words += stride, weight = _mm256_add_epi8(weight, weight)) {
-        const __m256i word = _mm256_set1_epi32(static_cast<int32_t>(*words));
-        const __m256i own = _mm256_and_si256(_mm256_shuffle_epi8(word, byte_of), bit_of);
-        sum = _mm256_or_si256(sum, _mm256_and_si256(_mm256_cmpeq_epi8(own, bit_of), weight));
-    }
+    for (int p = 0; p < planes; ++p, words += stride, weight = _mm256_add_epi8(weight, weight))
+        sum = _mm256_or_si256(sum, _mm256_and_si256(spread_bits(*words), weight));
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(bytes), sum);
 }
 

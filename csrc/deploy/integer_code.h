@@ -13,9 +13,9 @@ BNNKIT_INLINE Ints16 shift_added(const IntegerFinishing& f, Ints16 sum, const Pl
     return total;
 }
 
-// The same for the sums of one channel, whose digits are read once; those not in use are left out.
 using OneInt = Wide<Native<int32_t>, 1>;
 
+// The same for the sums of one channel, whose digits are read once; those not in use are left out.
 struct DigitsOfChannel {
     int count = 0, lift;
     OneInt shifts[kMostDigits], negative[kMostDigits];

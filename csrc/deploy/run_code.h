@@ -84,6 +84,8 @@ private:
 #include "gated_engine.h"
 #include "integer_code.h"
 #include "value_code.h"
+#include "vertical_finish.h"
+
 #include "vertical_engine.h"
 
 // `options` follow the operands in the engine's constructor: a converter, a gate.

@@ -75,14 +75,8 @@ private:
     static constexpr int64_t kPanelBytes = kQuads * kQuadBytes;  // of a word
     static constexpr int kRaised = 16;
 
-    // 32 bits as bytes of 0 or -1.
-    static __m256i bits(uint64_t word, int half) {
-        const __m256i byte_of = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1,  //
-                                                 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
-        const __m256i bit_of = _mm256_set1_epi64x(static_cast<int64_t>(0x8040201008040201));
-        const __m256i all = _mm256_set1_epi32(static_cast<int32_t>(word >> (32 * half)));
-        return _mm256_cmpeq_epi8(_mm256_and_si256(_mm256_shuffle_epi8(all, byte_of), bit_of), bit_of);
-    }
+    // Half of the bits of a word as bytes of 0 or -1.
+    static __m256i bits(uint64_t word, int half) { return spread_bits(static_cast<uint32_t>(word >> (32 * half))); }
 
     // The weighted sums of the signs of 32 values.
     static __m256i values_of(const uint64_t* words, int64_t plane_stride, int half, int planes, bool thermometer) {

@@ -52,7 +52,7 @@ struct LevelSums<SumMethod::refine32> {
         }
     }
     __m256i of(__m256i ps) const {
-        // The lowest four bits of the biased float are the code; that of the next one is -1 less.
+        // The lowest four bits of the biased float are the code or one below it; permutations look at no more.
         const __m256i code = _mm256_castps_si256(_mm256_fmadd_ps(_mm256_cvtepi32_ps(ps), factor, shift));
         const __m256i below = _mm256_cmpgt_epi32(entry(next, code), ps);
         return entry(levels, _mm256_add_epi32(code, _mm256_add_epi32(below, _mm256_set1_epi32(1))));
