@@ -2,7 +2,7 @@
 //
 // Included inside an instruction-set region (internal linkage; see gather.h) after lanes_*.h, which says how many pixels
 // are transposed at a time. An Engine provides
-//   kRows, kColumns                                  the size of a block
+//   kRows, kColumns                                  the size of a block; fewer rows where the caller says so
 //   scratch_bytes()                                  room for whatever it derives from a block of patches
 //   prepare(rows, scratch)                           called once per block
 //   tile(rows, scratch, group, panel, out)           fills int32 out[kRows][kColumns], or the other way round
@@ -48,12 +48,12 @@ public:
         unsigned char* prepared;
     };
 
-    TileLoop(const BinaryConv& conv, const BorderClasses& borders)
-        : borders_(borders), gatherer_(conv.geometry, conv.layout) {}
+    TileLoop(const BinaryConv& conv, const BorderClasses& borders, int64_t rows = Engine::kRows)
+        : borders_(borders), gatherer_(conv.geometry, conv.layout), rows_(rows) {}
 
     // An item is one block of pixels of one group, and one of the `splits` shares of its panels.
-    static int64_t blocks(const BinaryConv& conv) {
-        return ceil_div(conv.geometry.batch * conv.geometry.out_pixels(), Engine::kRows) * conv.geometry.groups;
+    static int64_t blocks(const BinaryConv& conv, int64_t rows = Engine::kRows) {
+        return ceil_div(conv.geometry.batch * conv.geometry.out_pixels(), rows) * conv.geometry.groups;
     }
 
     // write(tile, first_pixel, pixels, first_output, outputs) stores one tile; pixels are counted over the whole batch.
@@ -68,11 +68,11 @@ public:
         RowBlock block{room.words, room.classes, 0, 0};
         for (int64_t item = begin; item < end; ++item) {
             const int64_t split = item % splits, group = item / splits % g.groups, row_block = item / splits / g.groups;
-            const int64_t first = row_block * Engine::kRows;
+            const int64_t first = row_block * rows_;
             if (item / splits != gathered) {
                 gathered = item / splits;
                 block.first_pixel = first;
-                block.count = static_cast<int>(pixels - first < Engine::kRows ? pixels - first : Engine::kRows);
+                block.count = static_cast<int>(pixels - first < rows_ ? pixels - first : rows_);
                 gather(conv, group, first, block.count, room.words);
                 int64_t ox = first % out_w, oy = first / out_w % out_h;
                 for (int r = 0; r < block.count; ++r) {
@@ -111,15 +111,16 @@ private:
 
     const BorderClasses& borders_;
     Gatherer gatherer_;
+    int64_t rows_;
 };
 
 // One call of a convolution, over all its threads.
 template <class Engine, class Write>
 inline void for_each_tile(const BinaryConv& conv, const BorderClasses& borders, const Engine& engine,
-                          const Write& write) {
-    const int64_t blocks = TileLoop<Engine>::blocks(conv);
+                          const Write& write, int64_t rows = Engine::kRows) {
+    const int64_t blocks = TileLoop<Engine>::blocks(conv, rows);
     if (blocks == 0) return;  // an empty batch
-    const TileLoop<Engine> loop(conv, borders);
+    const TileLoop<Engine> loop(conv, borders, rows);
     const int64_t panels = ceil_div(conv.geometry.group_outputs(), Engine::kColumns);
     // Few pixels (a batch of one, a small matrix): let threads share the panels of one block as well.
     const int64_t wanted = 4 * conv.threads.count;

@@ -28,21 +28,30 @@ struct Converter {
     std::vector<float> bias;  // none when empty
 };
 
+struct Call {
+    Call(const DenseConv& dense, const Converter& c, const Threads& threads)
+        : packed(dense, threads), y(packed.outputs(), -12345.0f) {
+        args.conv = packed.conv;
+        args.thresholds = c.table.thresholds.data();
+        args.levels = c.table.levels.data();
+        args.level_count = static_cast<int>(c.table.levels.size());
+        args.scale = c.scale;
+        args.offset = c.offset;
+        args.bias = c.bias.empty() ? nullptr : c.bias.data();
+        args.y = y.data();
+    }
+    Call(const Call&) = delete;
+
+    PackedConv packed;
+    std::vector<float> y;
+    AdcArgs args;
+};
+
 std::vector<float> run(void (*kernel)(const AdcArgs&), const DenseConv& dense, const Converter& c,
                        const Threads& threads) {
-    const PackedConv packed(dense, threads);
-    AdcArgs args;
-    args.conv = packed.conv;
-    args.thresholds = c.table.thresholds.data();
-    args.levels = c.table.levels.data();
-    args.level_count = static_cast<int>(c.table.levels.size());
-    args.scale = c.scale;
-    args.offset = c.offset;
-    args.bias = c.bias.empty() ? nullptr : c.bias.data();
-    std::vector<float> y(packed.outputs(), -12345.0f);
-    args.y = y.data();
-    kernel(args);
-    return y;
+    Call call(dense, c, threads);
+    kernel(call.args);
+    return call.y;
 }
 
 std::vector<float> plain(const DenseConv& dense, const Converter& c) {
@@ -142,5 +151,91 @@ TEST("adc: an empty batch") {
         CHECK(run(variant.run, dense, {uniform_table(2, 128), 1.0, 0.0, {}}, one_thread()).empty());
     }
 }
+
+#if defined(__x86_64__) && !defined(BNNKIT_EMULATED_CUDA)
+struct VerticalVariant {
+    Isa isa;
+    bool (*run)(const AdcArgs&);
+    int taken = 0;
+};
+
+std::vector<VerticalVariant> vertical_variants() {
+    std::vector<VerticalVariant> variants;
+    if (usable(Isa::avx2)) variants.push_back({Isa::avx2, adc_avx2_vertically});
+    if (usable(Isa::avx512)) variants.push_back({Isa::avx512, adc_avx512_vertically});
+    return variants;
+}
+
+void check_vertically(std::vector<VerticalVariant>& variants, const DenseConv& dense, const Converter& converter) {
+    const std::string what = dense.text() + ", " + converter.table.text();
+    const std::vector<float> expected = run(adc_reference, dense, converter, one_thread());
+    for (VerticalVariant& variant : variants)
+        for (const Threads& threads : {one_thread(), several_threads<3>()}) {
+            check::describe(name_of(variant.isa), " vertically, threads ", threads.count, ", ", what);
+            Call call(dense, converter, threads);
+            if (!counts_vertically(call.args)) continue;
+            const std::vector<float> untouched = call.y;
+            const bool taken = variant.run(call.args);
+            variant.taken += taken;
+            CHECK_SAME(call.y, taken ? expected : untouched);
+        }
+}
+
+// Levels equally spaced, thresholds anywhere.
+Converter with_equal_steps(Random& random, Converter c) {
+    const auto step = static_cast<int32_t>(random.between(-300, 300));
+    for (size_t j = 0; j < c.table.levels.size(); ++j)
+        c.table.levels[j] = c.table.levels[0] % 1000 + static_cast<int32_t>(j) * step;
+    return c;
+}
+
+TEST("adc: bits of many patches added side by side") {
+    Random random(6);
+    auto variants = vertical_variants();
+    constexpr int kCases = 400;
+    for (int i = 0; i < cases(kCases); ++i) {
+        Limits limits;
+        limits.one_plane = true;
+        const DenseConv dense = random_conv(random, limits);
+        check_vertically(variants, dense, with_equal_steps(random, random_converter(random, dense)));
+    }
+    // The others have one level, or borders that repeat too many patterns.
+    for (const VerticalVariant& variant : variants) CHECK(variant.taken > cases(kCases));
+}
+
+TEST("adc: the vertical algorithm around the sizes of its blocks, arrays and pairs of outputs") {
+    Random random(7);
+    auto variants = vertical_variants();
+    int calls = 0;
+    for (int64_t m : {1, 63, 255, 256, 257, 511, 512, 513, 1025})
+        for (int64_t rows : {1, 7, 127, 128, 254, 255, 256, 1023}) {
+            const DenseConv dense = matrix_product(random, m, random.between(1, 35), random.between(1, 3) * rows, rows);
+            check_vertically(variants, dense,
+                             {uniform_table(static_cast<int>(random.between(1, 2)), 50.0), 3.0, 0.0, {}});
+            calls += 2;
+        }
+    for (const VerticalVariant& variant : variants) CHECK(variant.taken == calls);
+}
+
+// Images whose border falls anywhere in a vector, and several border classes in one.
+TEST("adc: the vertical algorithm at borders") {
+    Random random(8);
+    auto variants = vertical_variants();
+    int calls = 0;
+    for (const int64_t side : {1, 2, 4, 8, 16, 32})
+        for (const bool tap : {false, true}) {
+            DenseConv dense;
+            auto& g = dense.geometry;
+            g.batch = 512 / (side * side) + 1;
+            g.channels = 20, g.out_channels = 5, g.height = g.width = side;
+            g.kernel_h = g.kernel_w = 3, g.pad_h = g.pad_w = 1;
+            dense.channels_per_array = 14, dense.tap = tap;
+            dense.fill(random);
+            check_vertically(variants, dense, {uniform_table(1, 128.0), 128.0, 0.0, {}});
+            calls += 2;
+        }
+    for (const VerticalVariant& variant : variants) CHECK(variant.taken == calls);
+}
+#endif
 
 int main() { return check::run_tests(); }

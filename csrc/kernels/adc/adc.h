@@ -57,6 +57,32 @@ void adc_avx512(const AdcArgs& args);
 void adc_vnni(const AdcArgs& args);  // by products of bytes, for avx512
 void adc_amx(const AdcArgs& args);
 
+// The two algorithms of avx2 and avx512 for few planes: counting_engine.h and vertical_engine.h.
+void adc_avx2_by_counting(const AdcArgs& args);
+void adc_avx512_by_counting(const AdcArgs& args);
+bool adc_avx2_vertically(const AdcArgs& args);  // of args that count_vertically; false: too many border patterns
+bool adc_avx512_vertically(const AdcArgs& args);
+constexpr int kMostVerticalDigits = 16;  // of a partial sum, and of the codes of an output
+constexpr int64_t kMostBorderPatterns = 16;
+// One plane on each side, and levels equally spaced.
+bool counts_vertically(const AdcArgs& args);
+
+// Turning patches, listing rows and limits and finishing sums take time that many outputs and patches share; every threshold is
+// compared with on its own.
+struct VerticalAdcMinimum {
+    int64_t patches;  // per threshold
+    int64_t outputs = 8;
+    int thresholds = 3;  // at most
+
+    bool reached_by(const AdcArgs& args) const {
+        const ConvGeometry& g = args.conv.geometry;
+        const int here = args.level_count - 1;
+        return counts_vertically(args) && here <= thresholds && g.group_outputs() >= outputs &&
+               g.batch * g.out_pixels() >= patches * here;
+    }
+};
+constexpr VerticalAdcMinimum kVerticalAdcAvx2{512}, kVerticalAdcAvx512{1024};
+
 void adc_backward_reference(const AdcBackwardArgs& args);
 void adc_backward_neon(const AdcBackwardArgs& args);
 void adc_backward_avx2(const AdcBackwardArgs& args);

@@ -5,10 +5,11 @@
 #include <cstring>
 
 #include "../../core/panels.h"
+#include "border_patterns.h"
 #include "count_converter.h"
 
 #pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq,avx512ifma,avx512vbmi,avx2,fma")
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq,avx512ifma,avx512vbmi,avx2,bmi,fma,popcnt")
 
 #include "../../core/lanes_avx512.h"
 
@@ -18,16 +19,20 @@
 #include "write.h"
 
 #include "counting_engine.h"
+#include "vertical_engine.h"
 
 namespace bnnkit {
 namespace {
 constexpr int kPairsOfBytes = 4;
 }  // namespace
 
+void adc_avx512_by_counting(const AdcArgs& args) { adc_by_counting(args); }
+bool adc_avx512_vertically(const AdcArgs& args) { return adc_vertically(args); }
+
 void adc_avx512(const AdcArgs& args) {
     // Counting takes time for every pair of planes, a product of bytes does not.
     if (args.conv.x_planes * args.conv.w_planes >= kPairsOfBytes) return adc_vnni(args);
-    adc_by_counting(args);
+    adc_either_way(args, kVerticalAdcAvx512);
 }
 
 }  // namespace bnnkit

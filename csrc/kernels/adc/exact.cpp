@@ -22,4 +22,12 @@ int64_t largest_partial_sum(const BinaryConv& conv) {
     return conv.product_bound() * (layout.tap ? 1 : layout.taps) * std::min(layout.channels_per_array, layout.channels);
 }
 
+bool counts_vertically(const AdcArgs& args) {
+    constexpr int64_t kReach = int64_t{1} << kMostVerticalDigits;
+    if (args.conv.x_planes * args.conv.w_planes != 1 || args.level_count < 2) return false;
+    for (int j = 2; j < args.level_count; ++j)
+        if (int64_t{args.levels[j]} - args.levels[j - 1] != int64_t{args.levels[1]} - args.levels[0]) return false;
+    return largest_partial_sum(args.conv) < kReach && args.conv.layout.arrays() * (args.level_count - 1) < kReach;
+}
+
 }  // namespace bnnkit

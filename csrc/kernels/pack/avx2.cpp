@@ -17,9 +17,8 @@ typedef uint32_t Bits __attribute__((vector_size(32)));
 
 inline Floats load(const float* x, int count) {
     if (count >= kLanes) return (Floats)_mm256_loadu_ps(x);
-    Floats value = {};
-    memcpy(&value, x, static_cast<size_t>(count) * sizeof(float));
-    return value;
+    const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return (Floats)_mm256_maskload_ps(x, _mm256_cmpgt_epi32(_mm256_set1_epi32(count), lanes));
 }
 
 inline uint64_t passes(const float* x, int count, float threshold, bool strict) {
