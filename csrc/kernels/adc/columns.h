@@ -44,16 +44,5 @@ private:
     Scratch first_;
 };
 
-// Codes of `vectors` vectors of columns, of which each of the four terms has the bits in `words` words at `bits`. `valid`: the
-// columns that are added to, or none where all are.
-inline void write_codes(const uint64_t* bits, const uint64_t* valid, int64_t words, int64_t vectors, Code* codes) {
-    for (int64_t vector = 0; vector < vectors; ++vector) {
-        const int64_t word = vector * kColumns / kWordBits, shift = vector * kColumns % kWordBits;
-        ColumnBits of_terms[kTerms];
-        for (int64_t k = 0; k < kTerms; ++k) of_terms[k] = static_cast<ColumnBits>(bits[k * words + word] >> shift);
-        codes[vector] = code_of(of_terms, static_cast<ColumnBits>(valid ? valid[word] >> shift : ~uint64_t{0}));
-    }
-}
-
 }  // namespace
 }  // namespace bnnkit

@@ -21,6 +21,15 @@ inline Code code_of(const ColumnBits (&bits)[kTerms], ColumnBits valid) {
     return {code};
 }
 
+inline void write_codes(const uint64_t* bits, const uint64_t* valid, int64_t words, int64_t vectors, Code* codes) {
+    for (int64_t vector = 0; vector < vectors; ++vector) {
+        const int64_t word = vector * kColumns / kWordBits, shift = vector * kColumns % kWordBits;
+        ColumnBits of_terms[kTerms];
+        for (int64_t k = 0; k < kTerms; ++k) of_terms[k] = static_cast<ColumnBits>(bits[k * words + word] >> shift);
+        codes[vector] = code_of(of_terms, static_cast<ColumnBits>(valid ? valid[word] >> shift : ~uint64_t{0}));
+    }
+}
+
 struct Signs {  // of the four terms, by entry of the table
     __m512 of[kTerms];
     Signs() {
