@@ -69,7 +69,7 @@ public:
           row_words_(layout_.row_words()),
           array_bits_(layout_.array_words() * kWordBits),
           image_floats_(g_.height * g_.width * g_.channels + kSpilled),
-          nhwc_(g_.batch * image_floats_ * kFloatBytes) {}
+          block_images_(ceil_div(kRows - 1, g_.out_pixels()) + 1) {}
 
     void run() {
         const int64_t part_bytes = products_.gw_floats() * kFloatBytes;
@@ -80,7 +80,6 @@ public:
         parts = parts < g_.batch ? parts : g_.batch;
         Scratch gw(parts * part_bytes);
         memset(gw.data, 0, static_cast<size_t>(parts * part_bytes));
-        memset(nhwc_.data, 0, static_cast<size_t>(g_.batch * image_floats_ * kFloatBytes));
         parallel_for(conv_.threads, parts, [&](int64_t begin, int64_t end) {
             for (int64_t part = begin; part < end; ++part)
                 images(g_.batch * part / parts, g_.batch * (part + 1) / parts,
@@ -89,15 +88,12 @@ public:
         parallel_for(conv_.threads, ceil_div(g_.out_channels, kReduced), [&](int64_t begin, int64_t end) {
             for (int64_t block = begin; block < end; ++block) reduce_weights(floats(gw), parts, block * kReduced);
         });
-        parallel_for(conv_.threads, g_.batch, [&](int64_t begin, int64_t end) {
-            for (int64_t image = begin; image < end; ++image) to_nchw(image);
-        });
     }
 
 private:
     static constexpr int64_t kRows = Products::kRows, kPatchRows = Products::kPatchRows, kReduced = 16;
 
-    struct Origin {  // where a patch begins in nhwc, maybe outside, and whether all of it is inside
+    struct Origin {  // where a patch begins among the block's images, maybe outside, and whether all of it is inside
         int64_t first, y, x;
         bool inside;
     };
@@ -107,8 +103,12 @@ private:
             : words((b.conv_.x_planes * kRows * b.row_words_ + kGatherSlack) * 8),
               gy(kRows * b.products_.padded_outputs() * kFloatBytes),
               patches(kPatchRows * b.array_bits_ * kFloatBytes),
-              products(b.products_) {}
+              nhwc(b.block_images_ * b.image_floats_ * kFloatBytes),
+              products(b.products_) {
+            memset(nhwc.data, 0, static_cast<size_t>(b.block_images_ * b.image_floats_ * kFloatBytes));
+        }
         Scratch words, gy, patches;
+        Scratch nhwc;  // gx with channels contiguous, of the images of a block, each until its last patch was added
         int32_t border_class[kRows];
         Origin origins[kRows];
         typename Products::Room products;
@@ -117,9 +117,11 @@ private:
     void images(int64_t first_image, int64_t last_image, float* gw) const {
         Room room(*this);
         const int64_t last = last_image * g_.out_pixels();
+        int64_t image = first_image;
         for (int64_t first = first_image * g_.out_pixels(); first < last; first += kRows) {
             const int64_t count = last - first < kRows ? last - first : kRows;
             for (int64_t group = 0; group < g_.groups; ++group) block(room, group, first, count, gw);
+            for (; (image + 1) * g_.out_pixels() <= first + count; ++image) finish_image(room, image);
         }
     }
 
@@ -135,7 +137,7 @@ private:
         for (int64_t r = 0; r < count; ++r) {
             room.border_class[r] = borders_.of_pixel(oy, ox);
             const int64_t y = oy * g_.stride_h - g_.pad_h, x = ox * g_.stride_w - g_.pad_w;
-            room.origins[r] = {image * image_floats_ + (y * g_.width + x) * g_.channels, y, x, gatherer_.inside(y, x)};
+            room.origins[r] = {place_of(image) + (y * g_.width + x) * g_.channels, y, x, gatherer_.inside(y, x)};
             if (++ox < out_w) continue;
             ox = 0;
             if (++oy == out_h) oy = 0, ++image;
@@ -169,7 +171,7 @@ private:
     void scatter(const Room& room, int64_t group, int64_t array, const Origin* origins, int64_t count) const {
         const int64_t chunk = layout_.tap ? array % layout_.chunks() : array, channels = layout_.chunk_channels(chunk);
         const int64_t first_tap = layout_.tap ? array / layout_.chunks() : 0, taps = layout_.tap ? 1 : layout_.taps;
-        float* base = floats(nhwc_) + group * g_.group_channels() + chunk * layout_.channels_per_array;
+        float* base = floats(room.nhwc) + group * g_.group_channels() + chunk * layout_.channels_per_array;
         for (int64_t t = 0; t < taps; ++t) {
             const int64_t y = (first_tap + t) / g_.kernel_w * g_.dilation_h;
             const int64_t x = (first_tap + t) % g_.kernel_w * g_.dilation_w;
@@ -206,11 +208,16 @@ private:
         }
     }
 
-    void to_nchw(int64_t image) const {
+    // Where an image begins in a thread's nhwc.
+    int64_t place_of(int64_t image) const { return image % block_images_ * image_floats_; }
+
+    // Leaves its place for another one.
+    void finish_image(Room& room, int64_t image) const {
         const int64_t pixels = g_.height * g_.width;
-        const float* from = floats(nhwc_) + image * image_floats_;
+        float* const from = floats(room.nhwc) + place_of(image);
         float* to = args_.gx + image * pixels * g_.channels;
         transpose_scaled(from, g_.channels, to, pixels, pixels, g_.channels, args_.w_unit);
+        memset(from, 0, static_cast<size_t>(image_floats_ * kFloatBytes));
     }
 
     const AdcBackwardArgs& args_;
@@ -221,8 +228,7 @@ private:
     const Products& products_;
     Gatherer gatherer_;
     int64_t row_words_, array_bits_;
-    int64_t image_floats_;
-    Scratch nhwc_;  // gx with channels contiguous
+    int64_t image_floats_, block_images_;  // block_images_: that a block has pixels of, at most
 };
 
 // `panels` are the weights as the products count them.
