@@ -11,6 +11,9 @@ using Wide = unsigned __int128;
 
 constexpr int64_t kLookupCounts = 128;
 constexpr int kLookupLevels = 16;
+constexpr int64_t kMostShort = INT16_MAX;
+
+uint64_t four_times(int64_t value) { return (static_cast<uint64_t>(value) & 0xFFFF) * 0x0001000100010001; }
 
 // Smallest factor with (count + start) * factor >= value * 2^shift.
 Wide reach(int64_t count, int64_t start, int64_t value, int shift) {
@@ -73,7 +76,10 @@ CountConverter::CountConverter(const AdcArgs& args, const BorderClasses& borders
     for (int j = 0; j + 1 < levels; ++j) {
         rises_.push_back(int64_t{args.levels[j + 1]} - args.levels[j]);
         even = even && rises_.back() == rises_.front();
+        short_rises_.push_back(four_times(rises_.back()));
     }
+    in_shorts_ = std::all_of(rises_.begin(), rises_.end(), [](int64_t rise) { return rise >= 0; }) &&
+                 int64_t{args.levels[levels - 1]} - args.levels[0] <= UINT16_MAX;
     step_ = levels > 1 ? rises_.front() : 0;
     for (int j = 0; j < kLookupLevels; ++j) levels_.push_back(args.levels[std::min(j, levels - 1)]);
 
@@ -86,6 +92,10 @@ CountConverter::CountConverter(const AdcArgs& args, const BorderClasses& borders
         const int64_t max_count = product * valid;
         auto& limits = limits_.emplace_back();
         for (int j = 0; j + 1 < levels; ++j) limits.push_back((product * valid - args.thresholds[j]) >> 1);
+        auto& short_limits = short_limits_.emplace_back();
+        for (const int64_t limit : limits)
+            short_limits.push_back(four_times(std::clamp(limit, int64_t{-1}, kMostShort)));
+        in_shorts_ = in_shorts_ && max_count <= kMostShort;
         fits_table = fits_table && max_count <= kLookupCounts;
         reaches_128_ = reaches_128_ || max_count == kLookupCounts;
         auto& codes = codes_.emplace_back();
@@ -99,6 +109,7 @@ CountConverter::CountConverter(const AdcArgs& args, const BorderClasses& borders
     method_ = all_fit ? Method::multiply : has_lookup && fits_table ? Method::lookup : Method::compare;
     for (size_t i = 0; i < steps_.size(); ++i) {
         steps_[i].limits = limits_[i].data();
+        steps_[i].short_limits = short_limits_[i].data();
         steps_[i].codes = codes_[i].data();
         steps_[i].code_of_128 = codes_[i].back();
     }

@@ -19,11 +19,12 @@
 namespace bnnkit {
 
 struct Steps {
-    uint64_t start = 0, factor = 0;   // multiply
-    int64_t base = 0;                 // multiply: floor at count 0, less the limits already exceeded there
-    const uint8_t* codes = nullptr;   // lookup: code of counts 0..127
-    uint8_t code_of_128 = 0;          // lookup
-    const int64_t* limits = nullptr;  // compare: [level_count - 1], descending
+    uint64_t start = 0, factor = 0;          // multiply
+    int64_t base = 0;                        // multiply: floor at count 0, less the limits already exceeded there
+    const uint8_t* codes = nullptr;          // lookup: code of counts 0..127
+    uint8_t code_of_128 = 0;                 // lookup
+    const int64_t* limits = nullptr;         // compare: [level_count - 1], descending
+    const uint64_t* short_limits = nullptr;  // compare in_shorts: the same within -1..2^15 - 1, four times in a word
 };
 
 class CountConverter {
@@ -40,6 +41,10 @@ public:
     const int64_t* levels() const { return levels_.data(); }  // lookup: 16 entries
     const int64_t* rises() const { return rises_.data(); }    // compare: level[j+1] - level[j]
     int thresholds() const { return static_cast<int>(rises_.size()); }
+    // compare: whether counts are less than 2^15, no level is below the one before, and the last one is less than 2^16 above
+    // the first. Four counts then fit into a word.
+    bool in_shorts() const { return in_shorts_; }
+    const uint64_t* short_rises() const { return short_rises_.data(); }  // rises, four times in a word
     // Sum of levels over a row's arrays = correction + gain * what the kernel accumulated.
     int64_t correction(int32_t border_class) const { return correction_[border_class]; }
     int64_t gain() const { return method_ == Method::multiply ? -step_ : 1; }
@@ -48,12 +53,14 @@ private:
     bool fit_multiply(Steps& steps, const std::vector<int64_t>& limits, int64_t max_count, int shift) const;
 
     Method method_;
-    bool reaches_128_ = false, parts_128_ = false;
+    bool reaches_128_ = false, parts_128_ = false, in_shorts_;
     int64_t step_ = 0;  // multiply: the common difference of the levels
     std::vector<int64_t> levels_, rises_, correction_;
+    std::vector<uint64_t> short_rises_;
     std::vector<Steps> steps_;
     std::vector<std::vector<const Steps*>> by_class_;
     std::vector<std::vector<int64_t>> limits_;
+    std::vector<std::vector<uint64_t>> short_limits_;
     std::vector<std::vector<uint8_t>> codes_;
 };
 
