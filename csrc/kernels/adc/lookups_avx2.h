@@ -36,7 +36,7 @@ inline void write_codes(const uint64_t* bits, const uint64_t* valid, int64_t wor
         for (int64_t k = 0; k < kTerms; ++k) of_terms[k] = static_cast<uint32_t>(bits[k * words + word] >> shift);
         alignas(32) uint8_t entries[kAtATime * kColumns];
         bytes_of_planes(of_terms, 1, kTerms, entries);
-        // Entries times the lanes of one, which no byte of 16 entries overflows by.
+        // Times kRowLanes: at most 120, so no byte runs into the next.
         __m256i code = _mm256_slli_epi16(_mm256_load_si256(reinterpret_cast<const __m256i*>(entries)), 3);
         if (valid)
             code = _mm256_blendv_epi8(_mm256_set1_epi8(static_cast<char>(kNothing)), code,
