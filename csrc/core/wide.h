@@ -40,6 +40,13 @@ inline auto parts_of_both(const Wide<V, kA>& a, const Wide<V, kB>& b, const Oper
 template <class V>
 using Value = std::remove_reference_t<decltype(std::declval<V&>()[0])>;
 
+template <class W>
+struct UnsignedOf;
+template <class V, int kParts>
+struct UnsignedOf<Wide<V, kParts>> {
+    using Type = Wide<typename VectorOf<std::make_unsigned_t<Value<V>>, sizeof(V)>::Type, kParts>;
+};
+
 // Arithmetic and logic of two wide values, or of one and a number. A value of one part acts on every part of another.
 #define BNNKIT_WIDE(op)                                                                                            \
     template <class V, int kA, int kB>                                                                             \

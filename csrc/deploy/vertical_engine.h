@@ -17,6 +17,9 @@ BNNKIT_INLINE Sums sums_of_bytes(const uint8_t* p) {
 }
 
 template <class Sums>
+using Unsigned = typename UnsignedOf<Sums>::Type;
+
+template <class Sums>
 BNNKIT_INLINE Ints16 as_ints(const Sums& sums) {
     if constexpr (std::is_same_v<Sums, Ints16>)
         return sums;
@@ -274,12 +277,14 @@ private:
 
     template <class Sums, bool kGated, class Finish>
     void finish_row_in(const Word* numbers, int64_t y, int64_t o, const Finish& finish) const {
-        using Number = Value<std::remove_reference_t<decltype(Sums{}.part[0])>>;
+        // Sums fit; what they are added from need not, and wraps.
+        using Modulo = Unsigned<Sums>;
+        using Number = Value<std::remove_reference_t<decltype(Modulo{}.part[0])>>;
         const auto own = finish.of(o);  // no store can change it: it stays in registers
         const int64_t in_image = y * l_.out_width, first = o * l_.out_height * l_.out_width + in_image;
         const int planes = number_planes();
         const Word* const opens = numbers + planes * row_words();
-        const Sums bits = wide_at<Sums>(kBits<Number>), negative = Sums{} + l_.negative[o];
+        const Modulo bits = wide_at<Modulo>(kBits<Number>), negative = Modulo{} + l_.negative[o];
         alignas(64) uint8_t lows[8 * kLaneBytes], highs[8 * kLaneBytes];
         for (int64_t x = 0; x < l_.out_width; ++x) {
             const int64_t in_vector = x % kLaneWords;
@@ -290,20 +295,20 @@ private:
             const uint8_t *const low = lows + in_vector * kImages, *const high = highs + in_vector * kImages;
             const auto start = static_cast<Number>(l_.start[l_.first_start[in_image + x] + o]);
             const auto sums_of = [&](int64_t image) __attribute__((always_inline)) {
-                Sums sum = sums_of_bytes<Sums>(low + image);
-                if (planes > 8) sum += sums_of_bytes<Sums>(high + image) << 8;
+                auto sum = as<Modulo>(sums_of_bytes<Sums>(low + image));
+                if (planes > 8) sum += as<Modulo>(sums_of_bytes<Sums>(high + image)) << 8;
                 if constexpr (kConverts)
                     sum = sum * l_.gain;
                 else
                     sum = ((sum << 1) ^ negative) - negative;
                 if constexpr (kGated) {
                     const auto open = static_cast<Number>(static_cast<uint16_t>(opens[x] >> image));
-                    sum += (((Sums{} + open) & bits) == bits) & (Sums{} + start);
+                    sum += as<Modulo>(((Modulo{} + open) & bits) == bits) & (Modulo{} + start);
                     sum += start + start;
                 } else {
                     sum += start;
                 }
-                return as_ints(sum);
+                return as_ints(as<Sums>(sum));
             };
             const int64_t lanes = finish.f.abreast.lanes;
             int64_t image = 0;
