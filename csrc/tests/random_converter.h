@@ -70,7 +70,6 @@ inline Table random_staircase(Random& random, int64_t bound, int64_t largest) {
         for (int j = 0; j <= count; ++j) table.levels.push_back(static_cast<int32_t>(first + j * step));
     } else {
         for (int j = 0; j <= count; ++j) table.levels.push_back(static_cast<int32_t>(random.between(-reach, reach)));
-        if (random.chance(50)) std::sort(table.levels.begin(), table.levels.end());
     }
     return table;
 }

@@ -1,4 +1,6 @@
 // adc: the scalar reference against a dense convolution, and every variant against the reference, bit for bit.
+#include <algorithm>
+
 #include "../kernels/adc/adc.h"
 #include "check.h"
 #include "plain_threads.h"
@@ -94,7 +96,9 @@ TEST("adc: random convolutions and converters") {
     Random random(1);
     for (int i = 0; i < cases(500); ++i) {
         const DenseConv dense = random_conv(random);
-        check_all(dense, random_converter(random, dense), i % 4 == 0);
+        Converter converter = random_converter(random, dense);
+        if (i % 2) std::sort(converter.table.levels.begin(), converter.table.levels.end());  // as most converters' do
+        check_all(dense, converter, i % 4 == 0);
     }
 }
 
