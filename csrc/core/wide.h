@@ -40,6 +40,7 @@ inline auto parts_of_both(const Wide<V, kA>& a, const Wide<V, kB>& b, const Oper
 template <class V>
 using Value = std::remove_reference_t<decltype(std::declval<V&>()[0])>;
 
+// The same type without signs, whose sums may wrap.
 template <class W>
 struct UnsignedOf;
 template <class V, int kParts>

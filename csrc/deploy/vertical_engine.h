@@ -17,9 +17,6 @@ BNNKIT_INLINE Sums sums_of_bytes(const uint8_t* p) {
 }
 
 template <class Sums>
-using Unsigned = typename UnsignedOf<Sums>::Type;
-
-template <class Sums>
 BNNKIT_INLINE Ints16 as_ints(const Sums& sums) {
     if constexpr (std::is_same_v<Sums, Ints16>)
         return sums;
@@ -278,7 +275,7 @@ private:
     template <class Sums, bool kGated, class Finish>
     void finish_row_in(const Word* numbers, int64_t y, int64_t o, const Finish& finish) const {
         // Sums fit; what they are added from need not, and wraps.
-        using Modulo = Unsigned<Sums>;
+        using Modulo = typename UnsignedOf<Sums>::Type;
         using Number = Value<std::remove_reference_t<decltype(Modulo{}.part[0])>>;
         const auto own = finish.of(o);  // no store can change it: it stays in registers
         const int64_t in_image = y * l_.out_width, first = o * l_.out_height * l_.out_width + in_image;

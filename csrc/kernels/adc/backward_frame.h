@@ -69,7 +69,7 @@ public:
           row_words_(layout_.row_words()),
           array_bits_(layout_.array_words() * kWordBits),
           image_floats_(g_.height * g_.width * g_.channels + kSpilled),
-          block_images_(ceil_div(kRows - 1, g_.out_pixels()) + 1) {}
+          block_images_(images_of_block(g_)) {}
 
     void run() {
         const int64_t part_bytes = products_.gw_floats() * kFloatBytes;
@@ -208,6 +208,12 @@ private:
         }
     }
 
+    // Of which a block has pixels, at most.
+    static int64_t images_of_block(const ConvGeometry& g) {
+        const int64_t most = ceil_div(kRows - 1, g.out_pixels()) + 1;
+        return most < g.batch ? most : g.batch;
+    }
+
     // Where an image begins in a thread's nhwc.
     int64_t place_of(int64_t image) const { return image % block_images_ * image_floats_; }
 
@@ -228,7 +234,7 @@ private:
     const Products& products_;
     Gatherer gatherer_;
     int64_t row_words_, array_bits_;
-    int64_t image_floats_, block_images_;  // block_images_: that a block has pixels of, at most
+    int64_t image_floats_, block_images_;
 };
 
 // `panels` are the weights as the products count them.
